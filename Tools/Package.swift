@@ -1,0 +1,38 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every host-side target is checked by the same rules.
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .strictMemorySafety(),
+]
+
+let package = Package(
+    name: "toro-tools",
+    products: [
+        .library(name: "VsockDevice", targets: ["VsockDevice"]),
+        .executable(name: "toro-vsock-device", targets: ["toro-vsock-device"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
+    ],
+    targets: [
+        .target(name: "CHostShims"),
+        .target(name: "VhostUser", dependencies: ["CHostShims"], swiftSettings: settings),
+        .target(
+            name: "VsockDevice", dependencies: ["CHostShims", "VhostUser"], swiftSettings: settings),
+        .executableTarget(
+            name: "toro-vsock-device",
+            dependencies: [
+                "VsockDevice",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings),
+        .testTarget(
+            name: "VsockDeviceTests", dependencies: ["VsockDevice", "VhostUser", "CHostShims"],
+            swiftSettings: settings),
+    ],
+    swiftLanguageModes: [.v6]
+)
