@@ -1,0 +1,20 @@
+/// The two things ToroCore asks of the world below it: memory that may run out without ending
+/// the program, and the core that is running. In a guest the kernel defines them; on a host
+/// they are the C library's allocator and the number 0.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+/// Memory of `size` bytes at an address divisible by `alignment` (a power of two, at least 8),
+/// or NULL when there is none.
+void *_Nullable toro_allocate(size_t size, size_t alignment);
+
+/// Gives back what `toro_allocate` returned.
+void toro_deallocate(void *_Nonnull memory);
+
+/// The index of the running core, 0 on a host.
+uint32_t toro_core_index(void);
+
+/// One machine word that belongs to the running core; `toro_core_set_context` sets it.
+void *_Nullable toro_core_context(void);
+void toro_core_set_context(void *_Nullable context);

@@ -1,0 +1,88 @@
+/// Why a stream gave no byte or took none.
+public enum StreamError: ToroError, Equatable {
+    /// The peer broke the connection off (vsock `OP_RST`, TCP RST).
+    case reset
+    /// This side has closed the stream, or finished sending and then sent.
+    case closed
+    /// The task was cancelled.
+    case cancelled
+    /// No memory for a buffer or the connection's state.
+    case outOfMemory
+    /// The device below failed or broke its protocol and was shut down.
+    case deviceFailed
+
+    /// What was wrong and what to do.
+    public var explanation: String {
+        switch self {
+        case .reset: "the peer reset the connection"
+        case .closed: "the stream is closed on this side"
+        case .cancelled: "the operation was cancelled"
+        case .outOfMemory: "out of memory for a connection; give the guest more memory"
+        case .deviceFailed: "the device below the connection failed; restart the guest"
+        }
+    }
+}
+
+/// A connection: bytes in order, both ways, each way ended on its own.
+///
+/// At most one task may be in `receive` and one in `send`/`finish` at a time; a second one is a
+/// programming error and traps.
+@Core public protocol ByteStream {
+    /// The next bytes from the peer, in the buffer they arrived in, at least one; nil after the
+    /// peer has finished sending. Waits for bytes. The buffer's memory goes back to the driver when
+    /// the buffer's life ends, so do not keep many.
+    func receive() async throws(StreamError) -> IOBuffer?
+
+    /// Sends all bytes of `buffer` and gives it back, empty, with the number of bytes; waits
+    /// until the device has taken them. After a failure an unknown part was sent.
+    func send(_ buffer: consuming IOBuffer) async -> Completed<StreamError>
+
+    /// Sends all bytes of `head` and then of `body` as one unit where the device can (one packet,
+    /// one system call); gives the body's buffer back. The head's life ends.
+    func send(_ head: consuming IOBuffer, _ body: consuming IOBuffer) async
+        -> Completed<StreamError>
+
+    /// Tells the peer that no byte follows; receiving goes on. Waits for what was sent before.
+    func finish() async throws(StreamError)
+
+    /// Ends both directions and forgets the connection. Bytes not yet sent may be lost: use
+    /// `finish` and read to the end for an orderly close. Never waits; a second call does nothing.
+    /// An operation under way ends with `.closed`.
+    func close()
+}
+
+/// Why there is no next connection.
+public enum ListenError: ToroError, Equatable {
+    /// Another listener has the port.
+    case portInUse(UInt32)
+    /// The listener was closed.
+    case closed
+    /// The task was cancelled.
+    case cancelled
+    /// The system's or device's refusal, with its error number where there is one.
+    case failed(code: Int32)
+
+    /// What was wrong and what to do.
+    public var explanation: String {
+        switch self {
+        case .portInUse(let port):
+            "port " + String(port) + " is taken by another listener; choose another port"
+        case .closed: "the listener is closed"
+        case .cancelled: "the operation was cancelled"
+        case .failed(let code): "cannot listen (error " + String(code) + ")"
+        }
+    }
+}
+
+/// A port that takes connections.
+@Core public protocol Listener {
+    /// The connections it takes.
+    associatedtype Stream: ByteStream
+
+    /// The next connection; waits for one. Connections and their bytes that arrive earlier are
+    /// kept, up to the backlog.
+    func accept() async throws(ListenError) -> Stream
+
+    /// Stops listening; connections not yet accepted are reset. A second call does nothing.
+    func close()
+}

@@ -1,0 +1,211 @@
+import CToroCore
+
+/// There is no memory of the size that was asked for.
+public struct OutOfMemory: ToroError, Equatable {
+    /// The bytes that were asked for.
+    public let requested: Int
+
+    /// A failure to allocate `requested` bytes.
+    public init(requested: Int) { self.requested = requested }
+
+    /// What was wrong and what to do.
+    public var explanation: String {
+        "out of memory: no room for " + String(requested) + " bytes; give the guest more memory"
+    }
+}
+
+/// Where the memory of a pooled ``IOBuffer`` goes when the buffer ends.
+public protocol IOBufferOwner: AnyObject {
+    /// Takes the memory back. Called exactly once for each buffer made with this owner, on the
+    /// core that made it, at the moment the buffer's life ends.
+    func reclaim(_ base: UnsafeMutableRawPointer, capacity: Int)
+}
+
+/// Bytes that a device can read and write, with exactly one owner.
+///
+/// The memory has a fixed `capacity`; the bytes that mean something are a window in it,
+/// `count` bytes long. A unit that fills a buffer moves the window's end, a unit that uses bytes
+/// up moves its start. Nothing is copied when a buffer changes hands, and the compiler sees to it
+/// that a buffer in a device's hands is in nobody else's.
+///
+/// Do not use it for small values that never meet a device: an array is simpler.
+@safe public struct IOBuffer: ~Copyable {
+    /// The first byte of the memory. It is device-visible: in a guest, physical and virtual
+    /// addresses of heap memory are equal.
+    @usableFromInline let base: UnsafeMutableRawPointer
+
+    /// The size of the memory in bytes.
+    public let capacity: Int
+
+    /// The offset of the first meaningful byte.
+    public private(set) var start: Int
+
+    /// The offset behind the last meaningful byte.
+    public private(set) var end: Int
+
+    private let owner: (any IOBufferOwner)?
+
+    /// An empty buffer of `capacity` bytes on the heap, at an address divisible by `alignment`
+    /// (a power of two from 8 to 4096).
+    public init(capacity: Int, alignment: Int = 64) throws(OutOfMemory) {
+        guard capacity >= 0, let memory = unsafe toro_allocate(max(capacity, 1), alignment) else {
+            throw OutOfMemory(requested: capacity)
+        }
+        unsafe base = memory
+        self.capacity = capacity
+        start = 0
+        end = 0
+        owner = nil
+    }
+
+    /// An empty buffer over memory that goes back to `owner` at the end of the buffer's life.
+    ///
+    /// The memory must be valid for reads and writes of `capacity` bytes until then, and nobody
+    /// else's. For pools and platforms.
+    @unsafe public init(
+        base: UnsafeMutableRawPointer, capacity: Int, owner: any IOBufferOwner
+    ) {
+        unsafe self.base = base
+        self.capacity = capacity
+        start = 0
+        end = 0
+        self.owner = owner
+    }
+
+    deinit {
+        // SAFETY: the buffer is the memory's only owner and its life ends here.
+        if let owner {
+            unsafe owner.reclaim(base, capacity: capacity)
+        } else {
+            unsafe toro_deallocate(base)
+        }
+    }
+
+    /// The number of meaningful bytes.
+    public var count: Int { end - start }
+
+    /// Whether there is no meaningful byte.
+    public var isEmpty: Bool { start == end }
+
+    /// The number of bytes that fit behind the window.
+    public var freeCapacity: Int { capacity - end }
+
+    /// The meaningful bytes.
+    public var bytes: RawSpan {
+        @_lifetime(borrow self)
+        get {
+            // SAFETY: start...end lies in the memory, which lives as long as `self` is borrowed.
+            let span = unsafe RawSpan(_unsafeStart: base + start, byteCount: count)
+            return unsafe _overrideLifetime(span, borrowing: self)
+        }
+    }
+
+    /// The meaningful bytes, to be changed in place.
+    public var mutableBytes: MutableRawSpan {
+        @_lifetime(&self)
+        mutating get {
+            // SAFETY: as for `bytes`; `self` is borrowed exclusively.
+            let span = unsafe MutableRawSpan(_unsafeStart: base + start, byteCount: count)
+            return unsafe _overrideLifetime(span, mutating: &self)
+        }
+    }
+
+    /// The address of the first meaningful byte as a device sees it.
+    public var deviceAddress: UInt64 { unsafe UInt64(UInt(bitPattern: base + start)) }
+
+    /// The address of the free bytes behind the window as a device sees it.
+    public var freeDeviceAddress: UInt64 { unsafe UInt64(UInt(bitPattern: base + end)) }
+
+    /// The memory of the buffer from `start`, for code that hands it to a device or a system call.
+    ///
+    /// Valid while the buffer lives; `count` bytes may be read, `capacity - start` written.
+    @unsafe public var unsafePointer: UnsafeMutableRawPointer { unsafe base + start }
+
+    /// Makes the window empty, at the start of the memory.
+    public mutating func removeAll() {
+        start = 0
+        end = 0
+    }
+
+    /// Drops the first `count` meaningful bytes, all of them if there are fewer.
+    public mutating func removeFirst(_ count: Int) {
+        start += min(max(count, 0), self.count)
+    }
+
+    /// Keeps the first `count` meaningful bytes, all of them if there are fewer.
+    public mutating func truncate(to count: Int) {
+        end = start + min(max(count, 0), self.count)
+    }
+
+    /// Takes `count` bytes that a device or a call has written behind the window into it; at most
+    /// `freeCapacity`.
+    public mutating func didFill(_ count: Int) {
+        end += min(max(count, 0), freeCapacity)
+    }
+
+    /// Puts the window at `start..<end` of the memory; both ends are brought into `0...capacity`.
+    public mutating func setWindow(start: Int, end: Int) {
+        self.start = min(max(start, 0), capacity)
+        self.end = min(max(end, self.start), capacity)
+    }
+
+    /// Adds one byte; false, and nothing added, when the buffer is full.
+    @discardableResult
+    public mutating func append(_ byte: UInt8) -> Bool {
+        guard end < capacity else { return false }
+        // SAFETY: end < capacity, so the byte lies in the memory.
+        unsafe base.storeBytes(of: byte, toByteOffset: end, as: UInt8.self)
+        end += 1
+        return true
+    }
+
+    /// Adds a copy of `source`, as much as fits; returns the number of bytes added.
+    @discardableResult
+    public mutating func append(_ source: RawSpan) -> Int {
+        let count = min(source.byteCount, freeCapacity)
+        guard count > 0 else { return 0 }
+        unsafe source.withUnsafeBytes { bytes in
+            guard let from = bytes.baseAddress else { return }
+            // SAFETY: count bytes are free behind `end`, and a caller cannot hold a span of this
+            // buffer while it is changed, so the ranges do not overlap.
+            unsafe (base + end).copyMemory(from: from, byteCount: count)
+        }
+        end += count
+        return count
+    }
+
+    /// Adds the UTF-8 of `text`, as much as fits; returns the number of bytes added.
+    @discardableResult
+    public mutating func append(_ text: StaticString) -> Int {
+        // SAFETY: a static string's UTF-8 is constant memory of `utf8CodeUnitCount` bytes.
+        let span = unsafe RawSpan(
+            _unsafeStart: text.utf8Start, byteCount: text.utf8CodeUnitCount)
+        return append(span)
+    }
+}
+
+/// How an operation that borrowed a buffer ended: the buffer, always, and the outcome.
+///
+/// An `Error` cannot carry a `~Copyable` value, so an operation on a buffer does not throw.
+public struct Completed<Failure: Error>: ~Copyable {
+    /// The buffer that was handed in.
+    public var buffer: IOBuffer
+
+    /// The number of bytes moved, or what went wrong.
+    public let result: Result<Int, Failure>
+
+    /// An operation that ended with `result`.
+    public init(_ buffer: consuming IOBuffer, _ result: Result<Int, Failure>) {
+        self.buffer = buffer
+        self.result = result
+    }
+
+    /// The buffer; throws, and ends the buffer's life, if the operation failed.
+    public consuming func get() throws(Failure) -> IOBuffer {
+        _ = try result.get()
+        return buffer
+    }
+
+    /// The buffer, whatever the outcome.
+    public consuming func take() -> IOBuffer { buffer }
+}

@@ -1,0 +1,34 @@
+/// A service: what an application writes.
+///
+/// A microservice names protocols (``FileSystem``, ``Listener``, ``ByteStream``) only; an
+/// appliance wires it to the units of a platform.
+@Core public protocol Microservice {
+    /// How it fails; `Never` for one that does not.
+    associatedtype Failure: ToroError
+
+    /// Serves. When it returns the machine powers off with exit status 0; when it throws, the
+    /// error's explanation is printed and the exit status is 1.
+    func run() async throws(Failure)
+}
+
+/// Why an appliance could not be put together.
+public enum WiringError: ToroError, Equatable {
+    /// The machine has no such device: what was looked for, and what to give the launcher.
+    case missingDevice(String)
+    /// A device is there but not usable: what it is and what is wrong.
+    case unusableDevice(String)
+    /// An argument of the command line is missing or wrong.
+    case badArgument(String)
+    /// No memory for a device's rings and buffers.
+    case outOfMemory(OutOfMemory)
+
+    /// What was wrong and what to do.
+    public var explanation: String {
+        switch self {
+        case .missingDevice(let what): "missing device: " + what
+        case .unusableDevice(let what): "unusable device: " + what
+        case .badArgument(let what): "bad argument: " + what
+        case .outOfMemory(let error): error.explanation
+        }
+    }
+}
