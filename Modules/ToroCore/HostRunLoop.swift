@@ -26,6 +26,7 @@ public protocol HostPoller: AnyObject, Sendable {
     private var settling: [CheckedContinuation<Void, Never>] = []
     private var poller: (any HostPoller)?
     private var started = false
+    private var thread = pthread_t()
     private var waiting = false
 
     private init() {
@@ -68,6 +69,12 @@ public protocol HostPoller: AnyObject, Sendable {
         sleeper?.wake()
     }
 
+    /// Traps unless called on the loop's thread.
+    public func preconditionOnLoop() {
+        let onLoop = locked { started && pthread_equal(thread, pthread_self()) != 0 }
+        precondition(onLoop, "this must run on the run loop's thread")
+    }
+
     private func locked<T>(_ body: () -> T) -> T {
         // SAFETY: the mutex lives for ever and is not locked by this thread.
         unsafe pthread_mutex_lock(mutex)
@@ -76,7 +83,6 @@ public protocol HostPoller: AnyObject, Sendable {
     }
 
     private func startThread() {
-        var thread = pthread_t()
         // SAFETY: the start routine takes no context; the singleton is immortal.
         let code = unsafe pthread_create(
             &thread, nil,

@@ -1,0 +1,177 @@
+/// What Swift cannot say: instructions, registers, and the blocks of memory that assembly and
+/// Swift share. Everything else of the platform is Swift.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef TORO_MICROVM
+
+/// What each core has of its own, at its FS base. Offsets 0 and 0x28 are fixed by the ABI: the
+/// block's own address, and the stack protector's canary (x86-64 psABI 3.4.2, LLVM).
+struct toro_core {
+    struct toro_core *_Nonnull self;
+    void *_Nullable context;
+    uint64_t index;
+    uint64_t apic_id;
+    void *_Nullable jobs_head;
+    uint64_t canary;
+    void *_Nullable jobs_tail;
+    uint64_t interrupts;
+    uint64_t timer_interrupts;
+    uint64_t stack_top, stack_size;
+    uint64_t page_map;
+    uint64_t copied_bytes;
+};
+_Static_assert(offsetof(struct toro_core, canary) == 0x28, "the ABI fixes the canary's place");
+
+/// The registers of an interrupted computation, as the trap stubs push them.
+struct toro_trap_frame {
+    uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax;
+    uint64_t vector, error, rip, cs, rflags, rsp, ss;
+};
+
+/// Bounds the linker gives: see linker.ld.
+extern const char toro_image_start[], toro_text_end[], toro_rodata_end[], toro_image_end[];
+extern const char toro_trampoline_start[], toro_trampoline_end[];
+/// The same as numbers, which is how Swift wants addresses.
+static inline uint64_t toro_image_start_address(void) { return (uintptr_t)toro_image_start; }
+static inline uint64_t toro_text_end_address(void) { return (uintptr_t)toro_text_end; }
+static inline uint64_t toro_rodata_end_address(void) { return (uintptr_t)toro_rodata_end; }
+static inline uint64_t toro_image_end_address(void) { return (uintptr_t)toro_image_end; }
+static inline uint64_t toro_trampoline_address(void) { return (uintptr_t)toro_trampoline_start; }
+static inline uint64_t toro_trampoline_size(void) {
+    return (uint64_t)(toro_trampoline_end - toro_trampoline_start);
+}
+extern const uint64_t toro_trap_stubs[];
+static inline const uint64_t *_Nonnull toro_trap_stub_table(void) { return toro_trap_stubs; }
+/// How many trap stubs there are: vectors 0 to 63.
+enum { TORO_TRAP_STUBS = 64 };
+
+/// What the trampoline hands to a starting core; see boot.S.
+extern struct toro_trampoline_arguments {
+    uint64_t page_map, stack_top, core;
+} toro_trampoline_arguments;
+
+static inline struct toro_core *_Nonnull toro_core(void) {
+    struct toro_core *core;
+    __asm__("movq %%fs:0, %0" : "=r"(core));
+    return core;
+}
+
+static inline void toro_out8(uint16_t port, uint8_t value) {
+    __asm__ volatile("outb %0, %1" ::"a"(value), "Nd"(port));
+}
+static inline void toro_out32(uint16_t port, uint32_t value) {
+    __asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port));
+}
+static inline uint8_t toro_in8(uint16_t port) {
+    uint8_t value;
+    __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+
+static inline uint64_t toro_rdmsr(uint32_t msr) {
+    uint32_t low, high;
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+    return (uint64_t)high << 32 | low;
+}
+static inline void toro_wrmsr(uint32_t msr, uint64_t value) {
+    __asm__ volatile("wrmsr" ::"c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+                     : "memory");
+}
+static inline uint64_t toro_rdtsc(void) {
+    uint32_t low, high;
+    __asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high));
+    return (uint64_t)high << 32 | low;
+}
+static inline uint64_t toro_read_cr2(void) {
+    uint64_t value;
+    __asm__ volatile("movq %%cr2, %0" : "=r"(value));
+    return value;
+}
+static inline void toro_write_cr3(uint64_t value) {
+    __asm__ volatile("movq %0, %%cr3" ::"r"(value) : "memory");
+}
+/// Forgets the translation of one page.
+static inline void toro_invlpg(uint64_t address) {
+    __asm__ volatile("invlpg (%0)" ::"r"(address) : "memory");
+}
+
+struct toro_cpuid {
+    uint32_t eax, ebx, ecx, edx;
+};
+static inline struct toro_cpuid toro_cpuid(uint32_t leaf) {
+    struct toro_cpuid r;
+    __asm__ volatile("cpuid"
+                     : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
+                     : "a"(leaf), "c"(0));
+    return r;
+}
+/// A random word from RDRAND, 0 if the processor has none to give.
+uint64_t toro_random(void);
+
+static inline uint32_t toro_load32(uint64_t address) {
+    return *(volatile const uint32_t *)(uintptr_t)address;
+}
+static inline void toro_store32(uint64_t address, uint32_t value) {
+    *(volatile uint32_t *)(uintptr_t)address = value;
+}
+static inline uint8_t toro_load8(uint64_t address) {
+    return *(volatile const uint8_t *)(uintptr_t)address;
+}
+static inline void toro_store8(uint64_t address, uint8_t value) {
+    *(volatile uint8_t *)(uintptr_t)address = value;
+}
+
+static inline void toro_lidt(const void *_Nonnull table, uint16_t limit) {
+    struct __attribute__((packed)) {
+        uint16_t limit;
+        const void *base;
+    } pointer = {limit, table};
+    __asm__ volatile("lidt %0" ::"m"(pointer));
+}
+/// Loads the descriptor table and the task register; the code and data selectors stay 8 and 16.
+static inline void toro_lgdt(const void *_Nonnull table, uint16_t limit, uint16_t task) {
+    struct __attribute__((packed)) {
+        uint16_t limit;
+        const void *base;
+    } pointer = {limit, table};
+    __asm__ volatile("lgdt %0; ltr %1" ::"m"(pointer), "r"(task));
+}
+
+/// Lets one pending or coming interrupt in and returns after it; see the run loop. The
+/// interrupt shadow of STI makes the pair atomic: an interrupt that is already pending ends HLT.
+static inline void toro_halt(void) {
+    __asm__ volatile("sti; hlt; cli" ::: "memory", "cc");
+}
+/// Stops the core for ever.
+__attribute__((noreturn)) static inline void toro_stop(void) {
+    for (;;) __asm__ volatile("cli; hlt");
+}
+/// Raises the exception that ends the guest with a report.
+__attribute__((noreturn)) static inline void toro_raise(void) { __builtin_trap(); }
+static inline void toro_relax(void) { __asm__ volatile("pause"); }
+
+/// Continues in `function` on another stack; the old one is never used again.
+__attribute__((noreturn)) void toro_switch_stack(uint64_t stack_top,
+                                                 void (*_Nonnull function)(void));
+
+/// The device lines that the interrupt handler acknowledges: the address of a virtio-mmio
+/// window's InterruptStatus register for each vector from TORO_DEVICE_VECTOR, 0 for none.
+enum { TORO_TIMER_VECTOR = 32, TORO_WAKE_VECTOR = 33, TORO_DEVICE_VECTOR = 34 };
+extern uint64_t toro_device_windows[TORO_TRAP_STUBS - TORO_DEVICE_VECTOR];
+static inline void toro_set_device_window(uint32_t line, uint64_t address) {
+    toro_device_windows[line] = address;
+}
+
+/// Takes the oldest job of the running core's queue, or NULL; and runs a job.
+void *_Nullable toro_take_job(void);
+void toro_run_job(void *_Nonnull job);
+
+/// The executable's entry (`@main`).
+int main(int argc, char *_Nullable *_Nullable argv);
+
+/// What a Swift task's context chain needs: the running task's context, or NULL.
+void *_Nullable toro_current_task(void);
+
+#endif

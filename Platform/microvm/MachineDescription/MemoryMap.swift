@@ -1,0 +1,106 @@
+/// A range of physical addresses.
+public struct PhysicalRange: Equatable, Sendable {
+    /// The first address.
+    public var start: UInt64
+    /// The address behind the last.
+    public var end: UInt64
+
+    /// `start..<end`; empty if `end` is not above `start`.
+    public init(_ start: UInt64, _ end: UInt64) {
+        self.start = start
+        self.end = max(start, end)
+    }
+
+    /// Whether there is no address in it.
+    public var isEmpty: Bool { start == end }
+
+    /// The largest range of whole 4 KiB pages inside.
+    public var wholePages: PhysicalRange {
+        let first = start > .max - 4095 ? .max & ~4095 : (start + 4095) & ~4095
+        return PhysicalRange(first, max(first, end & ~4095))
+    }
+}
+
+/// The RAM of the machine, as the start info's memory map gives it.
+///
+/// A fixed table: it is read before there is a heap.
+public struct MemoryMap: Sendable {
+    /// The most ranges that are kept; RAM in later ones is not used.
+    public static let capacity = 32
+    /// The length of an entry (`hvm_memmap_table_entry`): address, size, type, reserved.
+    public static let entrySize = 24
+    /// The type of usable RAM (XEN_HVM_MEMMAP_TYPE_RAM).
+    static let ramType: UInt32 = 1
+
+    private var ranges = InlineArray<32, PhysicalRange>(repeating: PhysicalRange(0, 0))
+    /// The number of ranges of RAM.
+    public private(set) var count = 0
+
+    /// The RAM in a table of entries; entries of other types, and such that wrap around the
+    /// address space, are left out.
+    public init(parsing table: RawSpan) {
+        for index in 0..<table.byteCount / MemoryMap.entrySize {
+            let offset = index * MemoryMap.entrySize
+            guard count < MemoryMap.capacity,
+                let start = table.load(UInt64.self, at: offset),
+                let size = table.load(UInt64.self, at: offset + 8),
+                table.load(UInt32.self, at: offset + 16) == MemoryMap.ramType,
+                size <= .max - start
+            else { continue }
+            let range = PhysicalRange(start, start + size).wholePages
+            guard !range.isEmpty else { continue }
+            ranges[count] = range
+            count += 1
+        }
+    }
+
+    /// The range at `index`, below `count`.
+    public subscript(index: Int) -> PhysicalRange { ranges[index] }
+
+    /// The address behind the highest RAM.
+    public var end: UInt64 {
+        var end: UInt64 = 0
+        for index in 0..<count { end = max(end, ranges[index].end) }
+        return end
+    }
+
+    /// All RAM in bytes.
+    public var size: UInt64 {
+        var size: UInt64 = 0
+        for index in 0..<count { size += ranges[index].end - ranges[index].start }
+        return size
+    }
+
+    /// Calls `body` with each range of whole pages of RAM inside `window` that meets none of
+    /// `reserved`, in ascending order within each range of RAM.
+    public func forEachFree(
+        in window: PhysicalRange, except reserved: Span<PhysicalRange>,
+        _ body: (PhysicalRange) -> Void
+    ) {
+        for index in 0..<count {
+            let ram = ranges[index]
+            var at = max(ram.start, window.start)
+            let end = min(ram.end, window.end)
+            while at < end {
+                var next = end
+                var skipTo: UInt64?
+                for position in reserved.indices {
+                    let hole = reserved[position]
+                    if hole.isEmpty || hole.end <= at || hole.start >= next { continue }
+                    if hole.start <= at {
+                        skipTo = max(skipTo ?? 0, hole.end)
+                    } else {
+                        next = hole.start
+                    }
+                }
+                if let skipTo {
+                    at = skipTo
+                    continue
+                }
+                let free = PhysicalRange(at, next).wholePages
+                if !free.isEmpty { body(free) }
+                at = next
+            }
+        }
+    }
+}

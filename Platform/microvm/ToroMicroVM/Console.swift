@@ -1,0 +1,60 @@
+#if hasFeature(Embedded)
+import CMicroVM
+
+/// The serial port COM1 (16550A), the console from the first instruction on.
+enum Console {
+    private static let port: UInt16 = 0x3f8
+    private static let lineStatus: UInt16 = port + 5
+    private static let transmitterEmpty: UInt8 = 0x20
+
+    /// Writes one byte; a newline becomes CR LF. Gives up on a port that never gets ready, so
+    /// that a machine without one does not hang.
+    static func put(_ byte: UInt8) {
+        if byte == UInt8(ascii: "\n") { put(UInt8(ascii: "\r")) }
+        for _ in 0..<100_000 {
+            if toro_in8(lineStatus) & transmitterEmpty != 0 { break }
+            toro_relax()
+        }
+        toro_out8(port, byte)
+    }
+
+    /// Writes constant text.
+    static func write(_ text: StaticString) {
+        for index in 0..<text.utf8CodeUnitCount {
+            // SAFETY: a static string has utf8CodeUnitCount bytes behind utf8Start.
+            put(unsafe text.utf8Start[index])
+        }
+    }
+
+    /// Writes a C string, as C code gives it.
+    @unsafe static func write(cString text: UnsafePointer<CChar>) {
+        var at = unsafe text
+        while unsafe at.pointee != 0 {
+            put(unsafe UInt8(bitPattern: at.pointee))
+            unsafe at += 1
+        }
+    }
+
+    /// Writes `0x` and the number in hexadecimal, without an allocation.
+    static func write(hex value: UInt64) {
+        write("0x")
+        var shift = value == 0 ? 0 : (63 - value.leadingZeroBitCount) & ~3
+        while shift >= 0 {
+            let digit = UInt8(value >> UInt64(shift) & 15)
+            put(digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10)
+            shift -= 4
+        }
+    }
+
+    /// Writes the number in decimal, without an allocation.
+    static func write(decimal value: UInt64) {
+        if value >= 10 { write(decimal: value / 10) }
+        put(UInt8(ascii: "0") + UInt8(value % 10))
+    }
+}
+
+/// Where `print` and the runtime's own messages go.
+@c(toro_console_put) public func consolePut(_ byte: UInt8) {
+    Console.put(byte)
+}
+#endif
