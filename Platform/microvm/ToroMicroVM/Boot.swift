@@ -106,9 +106,4 @@ enum LegacyInterrupts {
         toro_out8(0xa1, 0xff)
     }
 }
-
-/// Where a further core enters Swift.
-@c(toro_core_start) public func coreStart() {
-    PowerOff.now(.exception)
-}
 #endif

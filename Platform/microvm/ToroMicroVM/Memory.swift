@@ -21,6 +21,7 @@ import ToroMemory
     /// What the boot tables map, and therefore all that can be touched before `build`.
     private static let bootWindow = PhysicalRange(0, 1 << 30)
 
+    nonisolated(unsafe) private static var first: PageMap?
     nonisolated(unsafe) private(set) static var map = MemoryMap(parsing: RawSpan())
 
     /// Takes the RAM in `map` into use, but for what is `reserved`, and gives the processor the
@@ -33,6 +34,8 @@ import ToroMemory
         map.forEachFree(in: bootWindow, except: reserved) { Frames.add($0) }
         let pages = try pageMap(of: map)
         try mapPerCore(in: pages)
+        copyTrampoline()
+        unsafe first = pages
         toro_write_cr3(pages.root)
         map.forEachFree(in: PhysicalRange(bootWindow.end, .max), except: reserved) {
             Frames.add($0)
@@ -64,6 +67,24 @@ import ToroMemory
             if at < range.end { try identity(pages, at, range.end, .write) }
         }
         return pages
+    }
+
+    /// A map for a further core: what the first core's has below, stacks and variables of its own.
+    static func pageMap(forCore index: UInt64) throws(PageMapError) -> PageMap {
+        // SAFETY: written once, by `start`.
+        guard let first = unsafe first else { throw .outOfMemory }
+        let pages = try PageMap(hugePages: false) { Frames.zeroed() }
+        for top in 0..<UInt64(256) { pages.share(top: top << 39, with: first) }
+        try mapPerCore(in: pages)
+        return pages
+    }
+
+    /// Puts the real-mode code of further cores where it must be, while that is still writable.
+    private static func copyTrampoline() {
+        // SAFETY: the page is reserved and the code is smaller; the boot tables map both.
+        unsafe UnsafeMutableRawPointer(bitPattern: UInt(trampoline)).unsafelyUnwrapped.copyMemory(
+            from: UnsafeRawPointer(bitPattern: UInt(toro_trampoline_address())).unsafelyUnwrapped,
+            byteCount: Int(toro_trampoline_size()))
     }
 
     /// Gives the core that will use `pages` its own page of per-core variables.

@@ -21,6 +21,7 @@ struct toro_core {
     uint64_t stack_top, stack_size;
     uint64_t page_map;
     uint64_t copied_bytes;
+    uint64_t ready;
 };
 _Static_assert(offsetof(struct toro_core, canary) == 0x28, "the ABI fixes the canary's place");
 
@@ -48,14 +49,23 @@ static inline const uint64_t *_Nonnull toro_trap_stub_table(void) { return toro_
 enum { TORO_TRAP_STUBS = 64 };
 
 /// What the trampoline hands to a starting core; see boot.S.
-extern struct toro_trampoline_arguments {
+typedef struct {
     uint64_t page_map, stack_top, core;
-} toro_trampoline_arguments;
+} toro_trampoline_arguments_t;
+extern toro_trampoline_arguments_t toro_trampoline_arguments;
 
 static inline struct toro_core *_Nonnull toro_core(void) {
     struct toro_core *core;
     __asm__("movq %%fs:0, %0" : "=r"(core));
     return core;
+}
+
+/// A starting core says that it runs; the first one looks whether it does.
+static inline void toro_core_set_ready(void) {
+    __atomic_store_n(&toro_core()->ready, 1, __ATOMIC_RELEASE);
+}
+static inline uint64_t toro_core_is_ready(const struct toro_core *_Nonnull core) {
+    return __atomic_load_n(&core->ready, __ATOMIC_ACQUIRE);
 }
 
 static inline void toro_out8(uint16_t port, uint8_t value) {
