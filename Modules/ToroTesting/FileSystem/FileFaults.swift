@@ -1,0 +1,88 @@
+import ToroCore
+
+/// What goes wrong in an ``InMemoryFileSystem``, as a test orders it.
+///
+/// Every call of the file system, its files and its directories is one operation; they are
+/// counted from 1, and each passes this one place.
+@Core public final class FileFaults {
+    /// The operations that have begun.
+    public private(set) var operations = 0
+
+    /// The most bytes that one read delivers even though the file goes on; nil for no limit. This
+    /// breaks the promise of ``ToroCore/OpenFile`` and shows whether a caller relies on it too
+    /// much.
+    public var maximumReadLength: Int?
+
+    private var failures: [(operation: Int, error: FileError)] = []
+    private var holding = false
+    private var waiters: [Turnstile] = []
+
+    init() {}
+
+    /// Makes the operation with this number fail.
+    public func fail(operation number: Int, with error: FileError) {
+        failures.append((number, error))
+    }
+
+    /// Makes the operation after those that have begun fail.
+    public func failNext(with error: FileError) { fail(operation: operations + 1, with: error) }
+
+    /// Makes all further operations wait until `release`.
+    public func hold() { holding = true }
+
+    /// The operations that wait.
+    public var waiting: Int { waiters.count }
+
+    /// Lets the waiting operations go on, in the order they came, and further ones pass.
+    public func release() {
+        holding = false
+        let waiters = waiters
+        self.waiters = []
+        for waiter in waiters { waiter.open(true) }
+    }
+
+    /// The gate that every operation passes.
+    func pass() async throws(FileError) {
+        operations += 1
+        let number = operations
+        if holding {
+            let turnstile = Turnstile()
+            waiters.append(turnstile)
+            let released = await turnstile.wait()
+            waiters.removeAll { $0 === turnstile }
+            if !released { throw .cancelled }
+        }
+        for failure in failures where failure.operation == number { throw failure.error }
+    }
+}
+
+/// Lets one task wait for one answer.
+@Core @safe private final class Turnstile {
+    // SAFETY: `open` empties the field before it resumes, so the task is resumed once.
+    private var continuation: UnsafeContinuation<Bool, Never>?
+    private var answer: Bool?
+
+    /// The answer given to `open`; false when the task is cancelled.
+    func wait() async -> Bool {
+        await withTaskCancellationHandler {
+            await unsafe withUnsafeContinuation { continuation in
+                if let answer {
+                    unsafe continuation.resume(returning: answer)
+                } else {
+                    unsafe self.continuation = continuation
+                }
+            }
+        } onCancel: {
+            Core.assumeIsolated { self.open(false) }
+        }
+    }
+
+    /// Lets the task go on; only the first answer counts.
+    func open(_ answer: Bool) {
+        guard self.answer == nil else { return }
+        self.answer = answer
+        let waiting = unsafe continuation
+        unsafe continuation = nil
+        unsafe waiting?.resume(returning: answer)
+    }
+}
