@@ -1,17 +1,17 @@
 extension Core {
-    /// Runs `body` at once, in code that the compiler does not know to be `@Core` but that always
-    /// runs there: cancellation handlers and `deinit`s, which rule 1 of the house confines to the
-    /// owning core.
+    /// Runs `body` here and now, on the word of the caller that this *is* the run loop's thread.
     ///
-    /// On a host a call from any other thread traps; in a guest every task is in a run loop.
-    public static nonisolated func assumeIsolated(_ body: @Core () -> Void) {
+    /// For the few places that the compiler cannot know to be there: the loop itself, the
+    /// cancellation handler of a task (tasks are cancelled on their own core only, rule 1), a
+    /// buffer's end of life.
+    public static nonisolated func assumeIsolated<T>(_ body: @Core () -> T) -> T {
         #if !hasFeature(Embedded)
-        Core.shared.preconditionIsolated()
+        HostRunLoop.shared.preconditionOnLoop()
         #endif
-        withoutActuallyEscaping(body) { body in
-            // SAFETY: the two types differ in isolation only, which has no representation in a
-            // synchronous function, and the caller is on the core (see above).
-            unsafe unsafeBitCast(body, to: (() -> Void).self)()
+        // SAFETY: isolation is not part of a function's representation; the caller vouches for
+        // the core, and on a host it was just checked.
+        return withoutActuallyEscaping(body) { escaping in
+            unsafe unsafeBitCast(escaping, to: (() -> T).self)()
         }
     }
 }

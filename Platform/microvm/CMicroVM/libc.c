@@ -77,6 +77,8 @@ double ceil(double x) {
     return whole < x ? whole + 1 : whole;
 }
 
+_Alignas(64) unsigned char toro_heap_state[1152 + TORO_MAXIMUM_CORES * 384];
+
 // The heap is Swift: see Heap+Runtime.swift. `malloc` and `posix_memalign` must not fail for the
 // runtime, which cannot throw; `toro_allocate` may.
 void *toro_heap_allocate(size_t size, size_t alignment);

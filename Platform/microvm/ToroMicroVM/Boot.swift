@@ -42,6 +42,7 @@ import ToroCore
 
     private static func prepare(_ map: MemoryMap, reserved: Span<PhysicalRange>) -> Never {
         do throws(PageMapError) {
+            KernelHeap.reportFaults()
             let pages = try Memory.start(map, reserved: reserved)
             let size =
                 map.size < smallMachine ? mainStackSize.small : mainStackSize.usual

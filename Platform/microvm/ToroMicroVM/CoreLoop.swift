@@ -11,6 +11,9 @@ final class CoreLoop: Timekeeper {
         TimerID(number: 0)
     }
     func cancel(_ timer: TimerID) {}
+    nonisolated static func enter(clock: MachineClock, ready: () -> Void) -> Never {
+        ready(); CoreLoop(clock: clock).run()
+    }
     nonisolated func run() -> Never {
         while true {
             while let job = unsafe toro_take_job() { unsafe toro_run_job(job) }

@@ -50,8 +50,7 @@ import ToroCore
         unsafe core.pointee.stack_size = stackSize
         unsafe core.pointee.page_map = pages.root
         unsafe starting = Preparation(tables: tables, stacks: stacks, clock: clock)
-        unsafe toro_trampoline_arguments = toro_trampoline_arguments_t(
-            page_map: pages.root, stack_top: stacks.main, core: block)
+        toro_set_trampoline_arguments(pages.root, stacks.main, block)
         LocalAPIC.start(id, page: UInt8(Memory.trampoline >> 12)) { clock.spin(microseconds: $0) }
         let end = clock.now + .microseconds(patience)
         while unsafe toro_core_is_ready(core) == 0 {
@@ -68,12 +67,12 @@ import ToroCore
     static func enter() -> Never {
         // SAFETY: the first core waits in `start` until `toro_core_set_ready`.
         guard let preparation = unsafe starting else { PowerOff.now(.exception) }
-        InterruptTable.load(at: Boot.interruptTable)
+        InterruptTable.load(at: unsafe Boot.interruptTable)
         Descriptors.load(
             at: preparation.tables,
             stacks: (preparation.stacks.exceptions, preparation.stacks.interrupts))
         LocalAPIC.start()
-        CoreLoop.enter(clock: preparation.clock) { unsafe toro_core_set_ready() }
+        CoreLoop.enter(clock: preparation.clock) { toro_core_set_ready() }
     }
 }
 

@@ -1,33 +1,67 @@
 #if hasFeature(Embedded)
 import CMicroVM
 import MachineDescription
-enum Frames {
-    nonisolated(unsafe) static var at: UInt64 = 0
-    nonisolated(unsafe) static var end: UInt64 = 0
-    static func add(_ r: PhysicalRange) {
-        if unsafe r.end - r.start > end - at { unsafe at = r.start; unsafe end = r.end }
+import ToroMemory
+
+/// The kernel's heap and the C names by which compiled code and the Swift runtime know it.
+@safe enum KernelHeap {
+    /// The heap of all cores.
+    @inline(__always) static var heap: Heap {
+        // SAFETY: the block is zero at first, large enough for TORO_MAXIMUM_CORES arenas, and
+        // nothing else touches it.
+        unsafe Heap(state: UInt(toro_heap_state_address()))
     }
+
+    /// The running core's share of it.
+    @inline(__always) static var arena: Arena {
+        // SAFETY: the running core's block is always there.
+        heap.arena(Int(unsafe toro_core().pointee.index))
+    }
+
+    /// Stops the machine when the heap notices that it was misused.
+    static func reportFaults() {
+        heap.frames.report { fault, _ in
+            switch MemoryFault(rawValue: fault) {
+            case .doubleFree: unsafe Panic.fail("heap: freed an object twice", .trap)
+            case .wildPointer: unsafe Panic.fail("heap: freed what is no object", .trap)
+            case .overwrittenFreeMemory:
+                unsafe Panic.fail("heap: wrote to free memory or beyond an object's end", .trap)
+            default: unsafe Panic.fail("heap: freed page frames that were not allocated", .trap)
+            }
+        }
+    }
+}
+
+/// Whole page frames, for tables and stacks.
+@safe enum Frames {
+    /// Takes RAM that nothing uses into the heap.
+    static func add(_ range: PhysicalRange) {
+        // SAFETY: the memory map says it is RAM, and what is in use was left out.
+        unsafe KernelHeap.heap.frames.add(
+            base: UInt(range.start), size: UInt(range.end - range.start))
+    }
+
+    /// The address of a frame full of zeros, nil if there is none.
     static func zeroed() -> UInt64? {
-        guard unsafe at + 4096 <= end else { return nil }
-        unsafe end -= 4096
-        unsafe UnsafeMutableRawPointer(bitPattern: UInt(end)).unsafelyUnwrapped.initializeMemory(
-            as: UInt64.self, repeating: 0, count: 512)
-        return unsafe end
+        guard let frame = unsafe try? KernelHeap.heap.frames.allocate(1) else { return nil }
+        unsafe frame.initializeMemory(as: UInt8.self, repeating: 0, count: 4096)
+        return UInt64(UInt(bitPattern: frame))
     }
 }
-@c(toro_heap_allocate) public func heapAllocate(_ size: Int, _ alignment: Int)
-    -> UnsafeMutableRawPointer?
-{
-    let a = UInt64(max(alignment, 16))
-    let p = unsafe (Frames.at + 16 + a - 1) & ~(a - 1)
-    guard unsafe p + UInt64(size) < Frames.end else { return nil }
-    unsafe Frames.at = p + UInt64(size)
-    let q = unsafe UnsafeMutableRawPointer(bitPattern: UInt(p)).unsafelyUnwrapped
-    unsafe (q - 8).storeBytes(of: size, as: Int.self)
-    return unsafe q
+
+/// `toro_allocate`, `malloc` and `posix_memalign` come here; nil if there is no memory.
+@c(toro_heap_allocate)
+public func heapAllocate(_ size: Int, _ alignment: Int) -> UnsafeMutableRawPointer? {
+    unsafe KernelHeap.arena.allocate(size, alignment: alignment)
 }
-@c(toro_heap_deallocate) public func heapDeallocate(_ p: UnsafeMutableRawPointer) {}
-@c(toro_heap_usable_size) public func heapUsable(_ p: UnsafeRawPointer) -> Int {
-    unsafe (p - 8).load(as: Int.self)
+
+/// `free` comes here.
+@c(toro_heap_deallocate) public func heapDeallocate(_ memory: UnsafeMutableRawPointer) {
+    unsafe KernelHeap.arena.deallocate(memory)
+}
+
+/// `malloc_usable_size` comes here.
+@c(toro_heap_usable_size) public func heapUsableSize(_ memory: UnsafeMutableRawPointer) -> Int {
+    unsafe KernelHeap.arena.usableSize(memory)
 }
 #endif

@@ -53,6 +53,10 @@ typedef struct {
     uint64_t page_map, stack_top, core;
 } toro_trampoline_arguments_t;
 extern toro_trampoline_arguments_t toro_trampoline_arguments;
+static inline void toro_set_trampoline_arguments(uint64_t page_map, uint64_t stack_top,
+                                                 uint64_t core) {
+    toro_trampoline_arguments = (toro_trampoline_arguments_t){page_map, stack_top, core};
+}
 
 static inline struct toro_core *_Nonnull toro_core(void) {
     struct toro_core *core;
@@ -177,6 +181,12 @@ static inline void toro_set_device_window(uint32_t line, uint64_t address) {
 /// Takes the oldest job of the running core's queue, or NULL; and runs a job.
 void *_Nullable toro_take_job(void);
 void toro_run_job(void *_Nonnull job);
+
+/// The most cores a machine may have.
+enum { TORO_MAXIMUM_CORES = 16 };
+/// The heap's control block; see ToroMemory's Heap.
+extern unsigned char toro_heap_state[1152 + TORO_MAXIMUM_CORES * 384];
+static inline uint64_t toro_heap_state_address(void) { return (uintptr_t)toro_heap_state; }
 
 /// The executable's entry (`@main`).
 int main(int argc, char *_Nullable *_Nullable argv);
