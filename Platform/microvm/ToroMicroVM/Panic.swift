@@ -74,8 +74,8 @@ import CMicroVM
     ) -> (StaticString, ExitStatus) {
         let (present, write, fetch) = (error & 1 != 0, error & 2 != 0, error & 16 != 0)
         if address < 4096 { return ("access through a null pointer", .nullAccess) }
+        if fetch && present { return ("attempt to execute data", .executeProtection) }
         if Stacks.isGuard(address) { return ("stack overflow: guard page hit", .stackOverflow) }
-        if fetch { return ("attempt to execute data", .executeProtection) }
         if write && present { return ("write to read-only memory", .writeProtection) }
         return ("access to an unmapped page", .exception)
     }
