@@ -10,17 +10,21 @@ import ToroVirtio
     /// The service's arguments: what stands behind `--` of `toro run`.
     public let arguments: [String]
 
+    let slots: [MMIODevice]
+    var claimed: [Int] = []
     private let environment: [(name: [UInt8], value: [UInt8])]
 
     #if hasFeature(Embedded)
     init(words: KernelCommandLine) {
         arguments = words.arguments.map { String(decoding: $0, as: UTF8.self) }
         environment = words.environment
+        slots = words.devices
     }
     #else
     init() {
         arguments = []
         environment = []
+        slots = []
     }
     #endif
 

@@ -1,0 +1,107 @@
+import ToroCore
+
+/// Virtio over MMIO, version 2 of the register layout (VIRTIO 1.2, section 4.2.2).
+@Core public struct MMIOTransport<Registers: RegisterWindow>: VirtioTransport {
+    private enum Register {
+        static var magicValue: Int { 0x000 }
+        static var version: Int { 0x004 }
+        static var deviceID: Int { 0x008 }
+        static var deviceFeatures: Int { 0x010 }
+        static var deviceFeaturesSelect: Int { 0x014 }
+        static var driverFeatures: Int { 0x020 }
+        static var driverFeaturesSelect: Int { 0x024 }
+        static var queueSelect: Int { 0x030 }
+        static var queueSizeMaximum: Int { 0x034 }
+        static var queueSize: Int { 0x038 }
+        static var queueReady: Int { 0x044 }
+        static var queueNotify: Int { 0x050 }
+        static var interruptStatus: Int { 0x060 }
+        static var interruptAcknowledge: Int { 0x064 }
+        static var status: Int { 0x070 }
+        static var queueDescriptor: Int { 0x080 }
+        static var queueDriver: Int { 0x090 }
+        static var queueDevice: Int { 0x0a0 }
+        static var configurationGeneration: Int { 0x0fc }
+        static var configuration: Int { 0x100 }
+    }
+
+    /// How often the status is read before a reset counts as failed.
+    private static var resetAttempts: Int { 100_000 }
+
+    private let registers: Registers
+
+    /// The kind of device.
+    public let deviceID: VirtioDeviceID
+
+    /// The device behind a register window; `deviceID` is 0 in an empty slot. Throws for a
+    /// window that is none or a legacy one.
+    public init(_ registers: Registers) throws(VirtioError) {
+        let magic = registers.load32(at: Register.magicValue)
+        guard magic == 0x7472_6976 else { throw .badMagic(magic) }
+        let version = registers.load32(at: Register.version)
+        guard version == 2 else { throw .unsupportedVersion(version) }
+        self.registers = registers
+        deviceID = VirtioDeviceID(rawValue: registers.load32(at: Register.deviceID))
+    }
+
+    public func readStatus() -> VirtioStatus {
+        VirtioStatus(rawValue: UInt8(truncatingIfNeeded: registers.load32(at: Register.status)))
+    }
+
+    public func writeStatus(_ status: VirtioStatus) {
+        registers.store32(UInt32(status.rawValue), at: Register.status)
+        guard status.isEmpty else { return }
+        for _ in 0..<Self.resetAttempts where registers.load32(at: Register.status) == 0 { return }
+    }
+
+    public func deviceFeatures() -> UInt64 {
+        registers.store32(1, at: Register.deviceFeaturesSelect)
+        let high = registers.load32(at: Register.deviceFeatures)
+        registers.store32(0, at: Register.deviceFeaturesSelect)
+        return UInt64(high) << 32 | UInt64(registers.load32(at: Register.deviceFeatures))
+    }
+
+    public func setDriverFeatures(_ features: UInt64) {
+        registers.store32(1, at: Register.driverFeaturesSelect)
+        registers.store32(UInt32(truncatingIfNeeded: features >> 32), at: Register.driverFeatures)
+        registers.store32(0, at: Register.driverFeaturesSelect)
+        registers.store32(UInt32(truncatingIfNeeded: features), at: Register.driverFeatures)
+    }
+
+    public func maximumSize(ofQueue index: UInt16) -> UInt16 {
+        registers.store32(UInt32(index), at: Register.queueSelect)
+        return UInt16(clamping: registers.load32(at: Register.queueSizeMaximum))
+    }
+
+    public func enableQueue(_ index: UInt16, size: UInt16, at addresses: VirtqueueAddresses) {
+        registers.store32(UInt32(index), at: Register.queueSelect)
+        registers.store32(UInt32(size), at: Register.queueSize)
+        store64(addresses.descriptorTable, at: Register.queueDescriptor)
+        store64(addresses.availableRing, at: Register.queueDriver)
+        store64(addresses.usedRing, at: Register.queueDevice)
+        registers.store32(1, at: Register.queueReady)
+    }
+
+    public func notify(queue index: UInt16) {
+        registers.store32(UInt32(index), at: Register.queueNotify)
+    }
+
+    public func configurationByte(at offset: Int) -> UInt8 {
+        registers.load8(at: Register.configuration + offset)
+    }
+
+    public func configurationGeneration() -> UInt32 {
+        registers.load32(at: Register.configurationGeneration)
+    }
+
+    public func acknowledgeInterrupt() -> UInt32 {
+        let reasons = registers.load32(at: Register.interruptStatus)
+        registers.store32(reasons, at: Register.interruptAcknowledge)
+        return reasons
+    }
+
+    private func store64(_ value: UInt64, at offset: Int) {
+        registers.store32(UInt32(truncatingIfNeeded: value), at: offset)
+        registers.store32(UInt32(truncatingIfNeeded: value >> 32), at: offset + 4)
+    }
+}
