@@ -14,14 +14,13 @@
     //  word 40  live bytes, 41 live objects, 42 peak bytes, 43 frames held
     private let heap: Heap
     private let index: UInt
-    private let state: UInt
-    private let map: FrameMap
+
+    private var state: UInt { heap.state &+ Heap.arenasOffset &+ index &* Arena.stateSize }
+    private var map: FrameMap { FrameMap(state: heap.state) }
 
     init(heap: Heap, index: UInt) {
         self.heap = heap
         self.index = index
-        state = heap.state &+ Heap.arenasOffset &+ index &* Arena.stateSize
-        map = heap.map
     }
 
     /// Memory of at least `size` bytes at an address divisible by `alignment` (a power of two; any
@@ -38,6 +37,7 @@
     }
 
     /// Takes an object back, of whichever core. O(1) up to 6 KiB, else O(log n).
+    @inline(never)
     public func deallocate(_ memory: UnsafeMutableRawPointer) {
         let address = UInt(bitPattern: memory)
         let frame = map.index(of: address)
@@ -46,9 +46,10 @@
         if word.kind == 0 {
             heap.frames.fault(.wildPointer, at: address)
         } else if word.kind == FrameWord.furtherFrame {
-            release(address, slab: frame &- Memory.load(entry &+ 8))
+            let first = frame &- Memory.load(entry &+ 8)
+            release(address, first, map.entry(first))
         } else {
-            release(address, slab: frame)
+            release(address, frame, entry)
         }
     }
 
@@ -193,10 +194,10 @@ extension Arena {
             word.firstFree = next
         } else {
             object = slab &+ word.firstUntouched &* size
-            word.firstUntouched += 1
+            word.firstUntouched &+= 1
         }
-        word.used += 1
-        if word.used == sizeClass.capacity { unlink(frame, entry, sizeClass.index) }
+        word.used &+= 1
+        if word.used == word.capacity { unlink(frame, entry, sizeClass.index) }
         Memory.atomicStore(word.raw, at: entry)
         Memory.store(0, at: object &+ 8)
         account(size)
@@ -204,26 +205,32 @@ extension Arena {
     }
 
     /// Makes a slab and links it; returns 1 + its frame index, or 0.
+    @inline(never)
     private func makeSlab(_ sizeClass: SizeClass) -> UInt {
         let count = sizeClass.frames
         let address = heap.frames.take(count, frameSize)
         if address == 0 { return 0 }
         let frame = map.index(of: address)
-        for distance in 0..<count where map.makeEntry(frame &+ distance) == 0 {
+        // So few frames lie in two leaves at most.
+        if map.makeEntry(frame) == 0 || map.makeEntry(frame &+ count &- 1) == 0 {
             heap.frames.give(address, count)
             return 0
         }
-        for distance in 1..<max(count, 1) {
+        let capacity = sizeClass.capacity
+        var distance = count
+        while distance > 0 {
+            distance &-= 1
             let entry = map.entry(frame &+ distance)
+            // The second word of the first frame is its links, none yet.
             Memory.store(distance, at: entry &+ 8)
-            Memory.atomicStore(
-                FrameWord(kind: FrameWord.furtherFrame, arena: index).raw, at: entry)
+            let word = FrameWord(
+                kind: distance == 0 ? sizeClass.index &+ 1 : FrameWord.furtherFrame, arena: index,
+                capacity: capacity)
+            Memory.atomicStore(word.raw, at: entry)
         }
-        let entry = map.entry(frame)
-        Memory.atomicStore(FrameWord(kind: sizeClass.index + 1, arena: index).raw, at: entry)
         hold(count)
-        link(frame, entry, sizeClass.index)
-        return frame + 1
+        link(frame, map.entry(frame), sizeClass.index)
+        return frame &+ 1
     }
 }
 
@@ -231,8 +238,8 @@ extension Arena {
 
 extension Arena {
     /// Frees the object at `address` in the slab or large object whose first frame is `frame`.
-    private func release(_ address: UInt, slab frame: UInt) {
-        let entry = map.entry(frame)
+    @inline(never)
+    private func release(_ address: UInt, _ frame: UInt, _ entry: UInt) {
         let offset = address &- map.address(of: frame)
         var word = FrameWord(raw: Memory.atomicLoad(entry))
         let isLarge = word.kind == FrameWord.largeObject
@@ -255,11 +262,13 @@ extension Arena {
             return heap.frames.fault(.doubleFree, at: address)
         }
         account(0 &- sizeClass.size)
-        if word.used == sizeClass.capacity { link(frame, entry, sizeClass.index) }
-        word.used -= 1
+        if word.used == word.capacity { link(frame, entry, sizeClass.index) }
+        word.used &-= 1
         if word.used == 0 {
             // Nothing of the slab is in use: it is as new.
-            Memory.atomicStore(FrameWord(kind: word.kind, arena: index).raw, at: entry)
+            Memory.atomicStore(
+                FrameWord(kind: word.kind, arena: index, capacity: word.capacity).raw,
+                at: entry)
             if Memory.load(entry &+ 8) == 0 { return }
             unlink(frame, entry, sizeClass.index)
             return releaseFrames(frame, sizeClass.frames, entries: sizeClass.frames)
@@ -282,9 +291,14 @@ extension Arena {
         } while !Memory.compareExchange(top, address, at: stack)
     }
 
+    @inline(never)
     private func releaseFrames(_ frame: UInt, _ count: UInt, entries: UInt) {
         // Before: the frames may be another core's as soon as they are given back.
-        for distance in 0..<entries { Memory.atomicStore(0, at: map.entry(frame &+ distance)) }
+        var distance: UInt = 0
+        while distance < entries {
+            Memory.atomicStore(0, at: map.entry(frame &+ distance))
+            distance &+= 1
+        }
         hold(0 &- count)
         heap.frames.give(map.address(of: frame), count)
     }
@@ -303,6 +317,7 @@ extension Arena {
     private func list(_ sizeClass: UInt) -> UInt { state &+ 64 &+ sizeClass &* 8 }
 
     /// Puts a slab at the head of its class's list.
+    @inline(never)
     private func link(_ frame: UInt, _ entry: UInt, _ sizeClass: UInt) {
         let head = list(sizeClass)
         let next = Memory.load(head)
@@ -315,6 +330,7 @@ extension Arena {
     }
 
     /// Takes a slab out of its class's list.
+    @inline(never)
     private func unlink(_ frame: UInt, _ entry: UInt, _ sizeClass: UInt) {
         let links = Memory.load(entry &+ 8)
         let (next, previous) = (links & 0xFFFF_FFFF, links >> 32)
@@ -332,6 +348,7 @@ extension Arena {
     }
 
     /// Counts an object of `bytes`, or one less for the negative of its bytes.
+    @inline(never)
     private func account(_ bytes: UInt) {
         let live = Memory.load(state &+ 320) &+ bytes
         Memory.store(live, at: state &+ 320)

@@ -73,10 +73,4 @@ public struct HeapStatistics: Equatable, Sendable {
     /// The arena of the core with this index, 0 to 255 and less than what the control block has
     /// room for.
     public func arena(_ index: Int) -> Arena { Arena(heap: self, index: UInt(index)) }
-
-    var map: FrameMap {
-        FrameMap(
-            frames: frames, root: state &+ 128, tableCounter: state &+ 72,
-            base: Memory.load(state &+ 64))
-    }
 }

@@ -178,6 +178,7 @@ public struct PageFrameStatistics: Equatable, Sendable {
     }
 
     /// Reports a fault.
+    @inline(never)
     func fault(_ fault: MemoryFault, at address: UInt) {
         let handler = Memory.load(state + 32)
         guard handler != 0 else { fatalError() }

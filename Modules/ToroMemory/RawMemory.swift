@@ -75,12 +75,20 @@ struct SpinLock {
     /// The address of the word.
     let address: UInt
 
-    /// Runs `body` while no other core holds the lock.
-    @inline(__always) func locked<T>(_ body: () -> T) -> T {
+    /// Waits until no other core holds the lock, and holds it.
+    @inline(never) func acquire() {
         while Memory.exchange(1, at: address) != 0 {
             while Memory.atomicLoad(address) != 0 {}
         }
-        defer { Memory.atomicStore(0, at: address) }
+    }
+
+    /// Lets another core have it.
+    @inline(__always) func release() { Memory.atomicStore(0, at: address) }
+
+    /// Runs `body` while no other core holds the lock.
+    @inline(__always) func locked<T>(_ body: () -> T) -> T {
+        acquire()
+        defer { release() }
         return body()
     }
 }

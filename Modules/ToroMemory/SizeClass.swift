@@ -19,18 +19,20 @@ struct SizeClass {
 
     /// The smallest class for `size` bytes, 1 to `maximumSize`.
     init(size: UInt) {
-        let last = size - 1
+        let last = size &- 1
         if last < 128 {
             index = last >> 4
         } else {
-            let magnitude = UInt(63 - last.leadingZeroBitCount)
-            index = 8 + (magnitude - 7) * 4 + ((last >> (magnitude - 2)) & 3)
+            let magnitude = UInt(truncatingIfNeeded: 63 &- last.leadingZeroBitCount)
+            index = magnitude &* 4 &- 20 &+ ((last &>> (magnitude &- 2)) & 3)
         }
     }
 
     /// The size of the class's objects in bytes.
     var size: UInt {
-        index < 8 ? (index + 1) << 4 : (5 + (index & 3)) << (5 + (index - 8) >> 2)
+        @inline(never) get {
+            index < 8 ? (index &+ 1) &<< 4 : (5 &+ (index & 3)) &<< (5 &+ (index &- 8) &>> 2)
+        }
     }
 
     /// The page frames of a slab, 0 if such objects are better off in frames of their own.
@@ -40,7 +42,7 @@ struct SizeClass {
     var frames: UInt {
         if index < 20 { return 1 }
         // Sizes 1280, 1536, 1792, 2048, 2560, 3072, 3584, 4096, 5120, 6144 from the low digit up.
-        return (0x34_0032_1121 >> ((index - 20) * 4)) & 15
+        return (0x34_0032_1121 &>> ((index &- 20) &* 4)) & 15
     }
 
     /// The objects of a slab.
