@@ -11,28 +11,20 @@ let settings: [SwiftSetting] = [
 
 let package = Package(
     name: "toro-tools",
-    products: [
-        .library(name: "VsockDevice", targets: ["VsockDevice"]),
-        .executable(name: "toro-vsock-device", targets: ["toro-vsock-device"]),
-    ],
+    products: [.executable(name: "toro", targets: ["toro"])],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
     ],
     targets: [
-        .target(name: "CHostShims"),
-        .target(name: "VhostUser", dependencies: ["CHostShims"], swiftSettings: settings),
-        .target(
-            name: "VsockDevice", dependencies: ["CHostShims", "VhostUser"], swiftSettings: settings),
+        .target(name: "Launcher", swiftSettings: settings),
         .executableTarget(
-            name: "toro-vsock-device",
+            name: "toro",
             dependencies: [
-                "VsockDevice",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Launcher", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings),
-        .testTarget(
-            name: "VsockDeviceTests", dependencies: ["VsockDevice", "VhostUser", "CHostShims"],
-            swiftSettings: settings),
+        .testTarget(name: "LauncherTests", dependencies: ["Launcher"], swiftSettings: settings),
+        .testTarget(name: "GuestTests", dependencies: ["Launcher"], swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

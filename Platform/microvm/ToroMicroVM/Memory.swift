@@ -8,7 +8,7 @@ import ToroMemory
 ///     0x0000_0000_0000_0000  null page, never mapped
 ///     0x0000_0000_0000_1000  RAM, one to one: data, no execution
 ///     0x0000_0000_0010_0000  the image: text read and execute, constants read, data write
-///     0xffff_ffff_8000_0000  stacks, an unmapped page below each
+///     0x0000_7fff_8000_0000  stacks, an unmapped page below each
 ///     0xffff_ffff_c000_0000  the page with the running core's variables
 @safe enum Memory {
     /// Where the trampoline of further cores is copied to: a page below 1 MiB.
@@ -141,8 +141,10 @@ import ToroMemory
 
 /// The stacks of the cores, each with an unmapped page below it.
 enum Stacks {
-    private static let window: UInt64 = 0xffff_ffff_8000_0000
-    private static let windowEnd: UInt64 = 0xffff_ffff_c000_0000
+    // In the lower half: Swift marks an async frame by bit 60 of the frame pointer and clears the
+    // bit when the function ends, which would spoil a frame pointer of the upper half.
+    private static let window: UInt64 = 0x7fff_8000_0000
+    private static let windowEnd: UInt64 = 0x7fff_c000_0000
     /// The addresses each core has for its stacks.
     private static let perCore: UInt64 = 1 << 20
     private static let page: UInt64 = 4096

@@ -1,5 +1,6 @@
 import ToroCore
 import ToroMicroVM
+import ToroProcess
 
 /// Time.
 enum Clocks {
@@ -12,7 +13,35 @@ enum Clocks {
                 }
                 guard let time = Core.clock.wallTime else { throw .failed("no wall time") }
                 print("wall " + String(time.seconds))
-            }
+            },
+            Experiment("sleep") { _ throws(ProbeError) in try await sleepInOrder() },
         ]
+    }
+
+    /// Three sleepers wake up in the order of their deadlines, none of them early.
+    @Core private static func sleepInOrder() async throws(ProbeError) {
+        let order = Channel<UInt64>(capacity: 3)
+        let start = Core.clock.now
+        for span: UInt64 in [30, 10, 20] {
+            Task { await report(span, order) }
+        }
+        for expected: UInt64 in [10, 20, 30] {
+            do throws(Cancelled) {
+                guard try await order.receive() == expected else {
+                    throw Cancelled()
+                }
+            } catch {
+                throw .failed("sleepers woke up in another order")
+            }
+            guard Core.clock.now - start >= .milliseconds(expected) else {
+                throw .failed("a sleeper woke up early")
+            }
+        }
+        print("slept in order")
+    }
+
+    @Core private static func report(_ span: UInt64, _ order: Channel<UInt64>) async {
+        do throws(Cancelled) { try await sleep(for: .milliseconds(span)) } catch { return }
+        do throws(ChannelError) { try await order.send(span) } catch { return }
     }
 }

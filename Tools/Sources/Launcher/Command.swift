@@ -1,0 +1,94 @@
+import Foundation
+
+/// Why the launcher cannot go on: a message for the person at the terminal, and an exit status.
+public struct LaunchError: Error, CustomStringConvertible, Equatable {
+    /// What was wrong and what to do.
+    public let description: String
+    /// The exit status of `toro`: 64 for wrong usage, 69 for a missing program, 125 else.
+    public let status: Int32
+
+    /// An error with that message and status.
+    public init(_ description: String, status: Int32 = 125) {
+        self.description = description
+        self.status = status
+    }
+
+    /// The user asked for what is not possible.
+    public static func usage(_ text: String) -> LaunchError { LaunchError(text, status: 64) }
+    /// A program that is needed is not installed.
+    public static func missing(_ text: String) -> LaunchError { LaunchError(text, status: 69) }
+}
+
+/// A program that ran to its end.
+public struct Finished: Sendable {
+    /// Its exit status; 128 + n after signal n.
+    public let status: Int32
+    /// What it wrote to standard output, and to standard error if that was merged.
+    public let output: String
+}
+
+/// Programs of the host.
+public enum Command {
+    /// The path of a program, looked for in `PATH` and in `extra` folders; nil if there is none.
+    public static func find(_ name: String, extra: [String] = []) -> String? {
+        let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+        for folder in path.split(separator: ":").map(String.init) + extra {
+            let candidate = folder + "/" + name
+            if FileManager.default.isExecutableFile(atPath: candidate) { return candidate }
+        }
+        return nil
+    }
+
+    /// Runs a program and captures what it writes, standard error included; ended with SIGKILL
+    /// after `limit` seconds.
+    public static func capture(
+        _ program: String, _ arguments: [String], in folder: String? = nil, limit: Double = 900
+    ) throws(LaunchError) -> Finished {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: program)
+        process.arguments = arguments
+        if let folder { process.currentDirectoryURL = URL(fileURLWithPath: folder) }
+        let pipe = Pipe()
+        process.standardOutput = pipe
+        process.standardError = pipe
+        process.standardInput = FileHandle.nullDevice
+        do {
+            try process.run()
+        } catch {
+            throw .missing("cannot start \(program): \(error.localizedDescription)")
+        }
+        let pid = process.processIdentifier
+        let timer = DispatchSource.makeTimerSource()
+        timer.schedule(deadline: .now() + limit)
+        timer.setEventHandler { kill(pid, SIGKILL) }
+        timer.resume()
+        let data = pipe.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        timer.cancel()
+        return Finished(status: process.status, output: String(decoding: data, as: UTF8.self))
+    }
+
+    /// Runs a program on this process's own terminal; returns its exit status.
+    public static func passThrough(
+        _ program: String, _ arguments: [String], in folder: String? = nil
+    ) throws(LaunchError) -> Int32 {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: program)
+        process.arguments = arguments
+        if let folder { process.currentDirectoryURL = URL(fileURLWithPath: folder) }
+        do {
+            try process.run()
+        } catch {
+            throw .missing("cannot start \(program): \(error.localizedDescription)")
+        }
+        process.waitUntilExit()
+        return process.status
+    }
+}
+
+extension Process {
+    /// The exit status as a shell gives it: 128 + n after signal n.
+    public var status: Int32 {
+        terminationReason == .uncaughtSignal ? 128 + terminationStatus : terminationStatus
+    }
+}

@@ -1,0 +1,107 @@
+import Foundation
+
+/// The Swift SDK bundle that builds guests, made from the installed toolchain.
+public struct GuestSDK: Sendable {
+    /// The name `swift build --swift-sdk` knows it by.
+    public static let name = "toro-microvm"
+
+    /// The folder that holds the bundle: what `--swift-sdks-path` takes.
+    public let folder: String
+
+    private static let triple = "x86_64-unknown-linux-gnu"
+
+    /// Makes the bundle below `parent`, in a folder named by the bundle's content, so that a
+    /// changed toolchain or linker script is a changed SDK. Does nothing if it is there.
+    ///
+    /// `root` is the folder of Toro itself.
+    public init(root: String, below parent: String) throws(LaunchError) {
+        let resources = try GuestSDK.runtimeFolder()
+        let script = root + "/Platform/microvm/SDK/linker.ld"
+        guard let linker = FileManager.default.contents(atPath: script) else {
+            throw LaunchError("\(script) is missing: is \(root) a whole checkout of Toro?")
+        }
+        let seed = resources + String(decoding: linker, as: UTF8.self) + GuestSDK.options("", "")
+        folder = parent + "/sdk-" + GuestSDK.digest(seed)
+        let bundle = folder + "/\(GuestSDK.name).artifactbundle"
+        guard !FileManager.default.fileExists(atPath: bundle + "/info.json") else { return }
+        let home = bundle + "/toro"
+        let files = FileManager.default
+        do {
+            try files.createDirectory(
+                atPath: home + "/sysroot/usr", withIntermediateDirectories: true)
+            // The sysroot must not be "/": everything would count as inside the SDK.
+            try? files.createSymbolicLink(
+                atPath: home + "/sysroot/usr/include", withDestinationPath: "/usr/include")
+            try linker.write(to: URL(fileURLWithPath: home + "/linker.ld"))
+            try write(GuestSDK.options(resources, home), home + "/toolset.json")
+            try write(
+                """
+                {"schemaVersion":"4.0","targetTriples":{"\(GuestSDK.triple)":{
+                "sdkRootPath":"sysroot","swiftResourcesPath":"\(resources)",
+                "swiftStaticResourcesPath":"\(resources)_static",
+                "toolsetPaths":["toolset.json"]}}}
+                """, home + "/swift-sdk.json")
+            try write(
+                """
+                {"schemaVersion":"1.0","artifacts":{"\(GuestSDK.name)":{"type":"swiftSDK",
+                "version":"1.0","variants":[{"path":"toro",
+                "supportedTriples":["\(GuestSDK.triple)"]}]}}}
+                """, bundle + "/info.json")
+        } catch {
+            throw LaunchError("cannot write the SDK to \(folder): \(error.localizedDescription)")
+        }
+    }
+
+    private func write(_ text: String, _ path: String) throws {
+        try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+    }
+
+    private static func options(_ resources: String, _ home: String) -> String {
+        func list(_ words: String) -> String {
+            words.split(separator: " ").map { "\"\($0)\"" }.joined(separator: ",")
+        }
+        let swift = """
+            -enable-experimental-feature Embedded -wmo -Osize -Xfrontend -import-module \
+            -Xfrontend _Concurrency -Xfrontend -function-sections -use-ld=lld -nostartfiles \
+            -Xclang-linker -nostdlib -Xclang-linker -static -Xclang-linker -no-pie
+            """
+        let c = "-ffreestanding -DTORO_MICROVM=1 -ffunction-sections -fdata-sections -Os"
+        let linker = """
+            -L\(resources)/embedded/\(triple) -T \(home)/linker.ld --gc-sections \
+            -lswift_Concurrency -lswiftUnicodeDataTables
+            """
+        return """
+            {"schemaVersion":"1.0","swiftCompiler":{"extraCLIOptions":[\(list(swift))]},
+            "cCompiler":{"extraCLIOptions":[\(list(c))]},
+            "linker":{"extraCLIOptions":[\(list(linker))]}}
+            """
+    }
+
+    /// The toolchain's `lib/swift`, with what Embedded Swift needs in it.
+    private static func runtimeFolder() throws(LaunchError) -> String {
+        guard let compiler = Command.find("swiftc") else {
+            throw .missing("swiftc is not in PATH: install Swift 6.3 from swift.org/install")
+        }
+        struct Info: Decodable {
+            struct Paths: Decodable { let runtimeResourcePath: String }
+            let paths: Paths
+        }
+        let text = try Command.capture(compiler, ["-print-target-info"]).output
+        guard let info = try? JSONDecoder().decode(Info.self, from: Data(text.utf8)) else {
+            throw LaunchError("swiftc -print-target-info answered something else than JSON")
+        }
+        let resources = info.paths.runtimeResourcePath
+        let library = "\(resources)/embedded/\(triple)/libswift_Concurrency.a"
+        guard FileManager.default.fileExists(atPath: library) else {
+            throw .missing("this Swift toolchain lacks \(library): Toro needs Swift 6.3")
+        }
+        return resources
+    }
+
+    /// FNV-1a, 64 bits: names a folder, protects nothing.
+    private static func digest(_ text: String) -> String {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        return String(hash, radix: 16)
+    }
+}

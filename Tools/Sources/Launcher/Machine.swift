@@ -1,0 +1,140 @@
+import Foundation
+
+/// How the guest's instructions are executed.
+public enum Accelerator: String, Sendable, CaseIterable {
+    /// KVM where the processor and the host really have it, else TCG.
+    case auto
+    /// The host's hardware virtualization.
+    case kvm
+    /// QEMU's translator.
+    case tcg
+
+    /// KVM or TCG. A `/dev/kvm` on a processor without virtualization is a software KVM, which is
+    /// thousands of times slower than TCG.
+    public var resolved: Accelerator {
+        guard self == .auto else { return self }
+        let flags = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
+        let words = Set(flags.split(whereSeparator: { $0 == " " || $0 == "\n" }))
+        guard words.contains("vmx") || words.contains("svm") else { return .tcg }
+        let file = open("/dev/kvm", O_RDWR | O_CLOEXEC)
+        guard file >= 0 else { return .tcg }
+        close(file)
+        return .kvm
+    }
+}
+
+/// A microvm: what QEMU is told.
+public struct Machine: Sendable {
+    /// The image QEMU boots.
+    public var image: String
+    /// RAM, in QEMU's spelling.
+    public var memory = "32M"
+    /// Cores.
+    public var cores = 1
+    /// How instructions are executed.
+    public var accelerator = Accelerator.auto
+    /// What the service finds as its arguments.
+    public var arguments: [String] = []
+    /// What the service finds in its environment.
+    public var environment: [(name: String, value: String)] = []
+    /// Civil time at the start; the guest has no other clock to ask.
+    public var epoch: Date?
+    /// The sockets of the virtio-fs back ends, by tag.
+    public var shares: [(tag: String, socket: String)] = []
+    /// The socket of the vsock back end.
+    public var vsock: String?
+
+    /// A machine that boots `image`.
+    public init(image: String) { self.image = image }
+
+    /// The words of the kernel command line.
+    public var commandLine: String {
+        var words: [String] = []
+        if let epoch {
+            let time = epoch.timeIntervalSince1970
+            let nanoseconds = Int((time - time.rounded(.down)) * 1e9)
+            let digits = String(nanoseconds)
+            let padding = String(repeating: "0", count: max(0, 9 - digits.count))
+            words.append("toro.epoch=\(Int(time.rounded(.down))).\(padding)\(digits)")
+        }
+        for entry in environment {
+            words.append(
+                "toro.env=\(Machine.encode(entry.name))=\(Machine.encode(entry.value))")
+        }
+        for argument in arguments { words.append("toro.arg=" + Machine.encode(argument)) }
+        return words.joined(separator: " ")
+    }
+
+    /// QEMU's arguments.
+    public var qemuArguments: [String] {
+        let accelerator = accelerator.resolved
+        var line = [
+            "-accel", accelerator.rawValue, "-cpu", accelerator == .kvm ? "host" : "max",
+            "-M",
+            "microvm,acpi=off,pit=off,pic=off,rtc=off,isa-serial=on,memory-backend=mem",
+            "-m", memory, "-object", "memory-backend-memfd,id=mem,size=\(memory),share=on",
+            "-smp", String(cores), "-kernel", image, "-append", commandLine,
+            "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
+            "-no-reboot", "-device", "isa-debug-exit,iobase=0x501,iosize=4",
+            "-global", "virtio-mmio.force-legacy=false",
+        ]
+        for (index, share) in shares.enumerated() {
+            line += [
+                "-chardev", "socket,id=fs\(index),path=\(Machine.option(share.socket))",
+                "-device",
+                "vhost-user-fs-device,chardev=fs\(index),tag=\(Machine.option(share.tag)),"
+                    + "queue-size=128",
+            ]
+        }
+        if let vsock {
+            line += [
+                "-chardev", "socket,id=vsock,path=\(Machine.option(vsock))",
+                "-device", "vhost-user-vsock-device,chardev=vsock",
+            ]
+        }
+        return line
+    }
+
+    /// The guest's exit status from QEMU's: `isa-debug-exit` makes 2v+1 of the written v, and the
+    /// guest writes its status plus one. Nil when QEMU itself failed or the guest was reset.
+    public static func guestStatus(ofQEMU status: Int32) -> Int32? {
+        guard status >= 3, status < 256, status % 2 == 1 else { return nil }
+        return (status - 3) / 2
+    }
+
+    /// Runs the machine, its console captured, for `limit` seconds at most.
+    public func boot(limit: Double = 30) throws(LaunchError) -> (status: Int32?, console: String) {
+        let qemu = try Machine.qemu()
+        let ended = try Command.capture(qemu, qemuArguments, limit: limit)
+        return (Machine.guestStatus(ofQEMU: ended.status), ended.output)
+    }
+
+    /// The path of QEMU.
+    public static func qemu() throws(LaunchError) -> String {
+        guard let path = Command.find("qemu-system-x86_64") else {
+            throw .missing(
+                "qemu-system-x86_64 is not installed; on Debian: apt-get install qemu-system-x86")
+        }
+        return path
+    }
+
+    /// Doubles the commas, which separate the options of a QEMU argument.
+    private static func option(_ text: String) -> String {
+        text.replacingOccurrences(of: ",", with: ",,")
+    }
+
+    /// Percent-encodes all but the unreserved characters of RFC 3986.
+    static func encode(_ text: String) -> String {
+        var result = ""
+        for byte in text.utf8 {
+            switch byte {
+            case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f, 0x7e:
+                result.unicodeScalars.append(Unicode.Scalar(byte))
+            default:
+                let digits = String(byte, radix: 16, uppercase: true)
+                result += digits.count == 1 ? "%0" + digits : "%" + digits
+            }
+        }
+        return result
+    }
+}

@@ -1,0 +1,61 @@
+import Foundation
+import Launcher
+import Testing
+
+/// Boots the Probe guest, which shows or breaks one promise of the platform at a time.
+@Suite(.serialized) struct ProbeTests {
+    private static let built = Result { () throws -> Image in
+        // Tools/Tests/GuestTests/ProbeTests.swift
+        var root = URL(fileURLWithPath: #filePath)
+        for _ in 0..<4 { root.deleteLastPathComponent() }
+        return try ImageBuild(root: root.path)
+            .build(package: root.path + "/Tests/Guests", product: "Probe")
+    }
+
+    private func boot(
+        _ experiments: [String], memory: String = "32M"
+    ) throws -> (status: Int32?, console: String) {
+        var machine = Machine(image: try ProbeTests.built.get().path)
+        machine.memory = memory
+        machine.arguments = experiments
+        machine.epoch = Date()
+        return try machine.boot(limit: 60)
+    }
+
+    @Test(arguments: ["2M", "3M", "32M", "6G"])
+    func bootsInAnyMemory(_ memory: String) throws {
+        let (status, console) = try boot(["clock", "sleep", "buffer-memory"], memory: memory)
+        #expect(status == 0, "\(console)")
+    }
+
+    @Test(
+        arguments: [
+            ("null", 110), ("null-read", 110), ("text", 111), ("constant", 111),
+            ("execute-heap", 112), ("execute-stack", 112), ("unmapped", 114),
+            ("overflow-stack", 113), ("divide", 101), ("trap", 101), ("throw", 1),
+        ] as [(String, Int32)])
+    func diesOfWhatItDid(_ experiment: (name: String, status: Int32)) throws {
+        let (status, console) = try boot([experiment.name])
+        #expect(status == experiment.status, "\(console)")
+        let marker = experiment.name == "throw" ? "toro: the service failed" : "toro: panic: "
+        #expect(console.contains(marker), "\(console)")
+    }
+
+    @Test func outOfMemoryIsReported() throws {
+        let (status, console) = try boot(["memory"], memory: "8M")
+        #expect(status == 102)
+        #expect(console.contains("toro: panic: "), "\(console)")
+    }
+
+    @Test func aSleepingGuestHalts() throws {
+        let (status, console) = try boot(["sleep"])
+        #expect(status == 0)
+        #expect(console.contains("slept in order"), "\(console)")
+    }
+
+    @Test func anUnknownExperimentIsNamed() throws {
+        let (status, console) = try boot(["no such"])
+        #expect(status == 1)
+        #expect(console.contains("no experiment is called no such"))
+    }
+}

@@ -1,0 +1,45 @@
+import Foundation
+import Testing
+
+@testable import Launcher
+
+@Suite struct MachineTests {
+    @Test func everyByteOfAnArgumentSurvives() {
+        var machine = Machine(image: "image")
+        machine.arguments = ["a b", "100%", "ü"]
+        machine.environment = [("K", "v=1")]
+        #expect(
+            machine.commandLine
+                == "toro.env=K=v%3D1 toro.arg=a%20b toro.arg=100%25 toro.arg=%C3%BC")
+    }
+
+    @Test func theEpochHasNineDecimals() {
+        var machine = Machine(image: "image")
+        machine.epoch = Date(timeIntervalSince1970: 12.5)
+        #expect(machine.commandLine == "toro.epoch=12.500000000")
+    }
+
+    @Test func commasInPathsDoNotSplitOptions() {
+        var machine = Machine(image: "image")
+        machine.shares = [("si,te", "/run/a,b")]
+        #expect(machine.qemuArguments.contains("socket,id=fs0,path=/run/a,,b"))
+        #expect(
+            machine.qemuArguments.contains(
+                "vhost-user-fs-device,chardev=fs0,tag=si,,te,queue-size=128"))
+    }
+
+    @Test(arguments: [(3, 0), (5, 1), (225, 111), (0, nil), (1, nil), (139, 68), (134, nil)])
+    func statuses(_ pair: (qemu: Int32, guest: Int32?)) {
+        #expect(Machine.guestStatus(ofQEMU: pair.qemu) == pair.guest)
+    }
+
+    @Test func programsThatAreNotThereAreNil() {
+        #expect(Command.find("no-such-program-anywhere") == nil)
+        #expect(Command.find("sh") != nil)
+    }
+
+    @Test func aHangingProgramIsEnded() throws {
+        let ended = try Command.capture("/bin/sleep", ["60"], limit: 0.1)
+        #expect(ended.status == 128 + SIGKILL)
+    }
+}
