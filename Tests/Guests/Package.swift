@@ -13,6 +13,7 @@ let package = Package(
                 .product(name: "ToroMicroVM", package: "toro"),
                 .product(name: "ToroProcess", package: "toro"),
                 .product(name: "ToroTesting", package: "toro"),
+                .product(name: "ToroVirtioFS", package: "toro"),
             ],
             swiftSettings: [
                 .enableUpcomingFeature("NonisolatedNonsendingByDefault"), .strictMemorySafety(),

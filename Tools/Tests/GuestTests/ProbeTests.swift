@@ -2,20 +2,26 @@ import Foundation
 import Launcher
 import Testing
 
-/// Boots the Probe guest, which shows or breaks one promise of the platform at a time.
-@Suite(.serialized) struct ProbeTests {
+/// The image of Tests/Guests.
+enum Probe {
     private static let built = Result { () throws -> Image in
-        // Tools/Tests/GuestTests/ProbeTests.swift
+        // This file is Tools/Tests/GuestTests/ProbeTests.swift.
         var root = URL(fileURLWithPath: #filePath)
         for _ in 0..<4 { root.deleteLastPathComponent() }
         return try ImageBuild(root: root.path)
             .build(package: root.path + "/Tests/Guests", product: "Probe")
     }
 
+    /// Built once for all tests.
+    static func image() throws -> Image { try built.get() }
+}
+
+/// Boots the Probe guest, which shows or breaks one promise of the platform at a time.
+@Suite(.serialized) struct ProbeTests {
     private func boot(
         _ experiments: [String], memory: String = "32M"
     ) throws -> (status: Int32?, console: String) {
-        var machine = Machine(image: try ProbeTests.built.get().path)
+        var machine = Machine(image: try Probe.image().path)
         machine.memory = memory
         machine.arguments = experiments
         machine.epoch = Date()

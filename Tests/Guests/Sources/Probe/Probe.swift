@@ -42,6 +42,7 @@ struct Experiment {
 
     @Core static let all: [Experiment] =
         Protection.experiments + Failures.experiments + Memories.experiments + Clocks.experiments
+        + Files.experiments
 }
 
 @main struct Appliance: MicroVMAppliance {

@@ -1,0 +1,215 @@
+import ToroCore
+import ToroVirtio
+
+/// A request to the host and the place for its reply, from making it to the task that waits.
+@Core final class FUSERequest {
+    /// The request's bytes, and behind them the room for the reply's fixed part.
+    var message: IOBuffer?
+    /// Where the bytes of a file or directory go.
+    var data: IOBuffer?
+    let unique: UInt64
+    let requestLength: Int
+    let replyCapacity: Int
+    let waiter = Waiter<FUSEOutcome>()
+    let expectsReply: Bool
+
+    init(_ message: consuming FUSEMessage, expectsReply: Bool) {
+        requestLength = message.count
+        unique = message.unique
+        replyCapacity = message.replyCapacity
+        self.expectsReply = expectsReply
+        self.message = message.take()
+    }
+}
+
+/// How a request ended.
+enum FUSEOutcome: Sendable {
+    /// The reply's bytes: the fixed part behind its header, and the data.
+    case reply(fixed: Int, data: Int)
+    /// The host refused.
+    case refused(FileError)
+}
+
+/// The driver of a virtio-fs device (VIRTIO 1.2, section 5.11): requests out, replies in, as many
+/// at a time as the queue has room for.
+@Core final class FUSEChannel<Transport: VirtioTransport>: Pollable {
+    private enum Index {
+        static var highPriority: UInt16 { 0 }
+        static var request: UInt16 { 1 }
+    }
+
+    private let transport: Transport
+    private var queue: Virtqueue
+    private var forgets: Virtqueue
+    private var pending: [FUSERequest?]
+    private var forgetting: [FUSERequest?]
+    private var backlog: [FUSERequest] = []
+    private var nextUnique: UInt64 = 2
+    private(set) var isBroken = false
+
+    /// Requests in flight, and the most there were at a time.
+    private(set) var inFlight = 0
+    private(set) var peakInFlight = 0
+
+    /// Agrees with the device and sets its two queues up.
+    init(_ transport: Transport) throws(VirtioError) {
+        self.transport = transport
+        let features = try transport.negotiate(
+            required: .version1, optional: [.indirectDescriptors, .eventIndex])
+        forgets = try transport.makeQueue(Index.highPriority, size: 16, features: features)
+        queue = try transport.makeQueue(Index.request, size: 64, features: features)
+        pending = [FUSERequest?](repeating: nil, count: Int(queue.size))
+        forgetting = [FUSERequest?](repeating: nil, count: Int(forgets.size))
+        transport.start()
+    }
+
+    /// A buffer that begins with a request's header; `arguments` bytes follow, then room for the
+    /// reply.
+    func message(
+        _ opcode: FUSEOpcode, node: UInt64, arguments: Int, reply: Int
+    ) throws(FileError) -> FUSEMessage {
+        let unique = nextUnique
+        nextUnique &+= 2
+        do throws(OutOfMemory) {
+            return try FUSEMessage(
+                opcode, node: node, unique: unique, arguments: arguments, reply: reply)
+        } catch {
+            throw .outOfMemory
+        }
+    }
+
+    /// Sends a request and waits for its end.
+    func send(_ request: FUSERequest) async -> FUSEOutcome {
+        guard !isBroken else { return .refused(.deviceFailed) }
+        inFlight += 1
+        peakInFlight = max(peakInFlight, inFlight)
+        if !backlog.isEmpty || !start(request) { backlog.append(request) }
+        notify()
+        let outcome = await request.waiter.wait()
+        inFlight -= 1
+        return outcome
+    }
+
+    /// Sends a request that nobody waits for; its reply, if one comes, is dropped.
+    func post(_ request: FUSERequest) {
+        guard !isBroken else { return }
+        if request.expectsReply {
+            if !backlog.isEmpty || !start(request) { backlog.append(request) }
+            notify()
+        } else {
+            guard let message = request.message.take() else { return }
+            let segments: InlineArray<1, VirtqueueSegment> = [
+                .readable(message.deviceAddress, message.count)
+            ]
+            request.message = consume message
+            // With no room the forgotten nodes stay known to the host a little longer than
+            // needed; nothing breaks.
+            guard let slot = forgets.add(segments.span) else { return }
+            forgetting[Int(slot)] = request
+            if forgets.publish() { transport.notify(queue: Index.highPriority) }
+        }
+    }
+
+    private func notify() {
+        if queue.publish() { transport.notify(queue: Index.request) }
+    }
+
+    /// Puts a request into the queue; false if there is no room.
+    private func start(_ request: FUSERequest) -> Bool {
+        guard let message = request.message.take() else { return true }
+        let head = VirtqueueSegment.readable(message.deviceAddress, request.requestLength)
+        let reply = VirtqueueSegment.writable(
+            message.freeDeviceAddress, FUSE.replyHeaderSize + request.replyCapacity)
+        request.message = consume message
+        let slot: UInt16?
+        if let data = request.data.take() {
+            let segments: InlineArray<3, VirtqueueSegment> = [
+                head, reply, .writable(data.freeDeviceAddress, data.freeCapacity),
+            ]
+            request.data = consume data
+            slot = queue.add(segments.span)
+        } else {
+            let segments: InlineArray<2, VirtqueueSegment> = [head, reply]
+            slot = queue.add(segments.span)
+        }
+        guard let slot else { return false }
+        pending[Int(slot)] = request
+        return true
+    }
+
+    // MARK: Pollable
+
+    func poll() -> Bool {
+        guard !isBroken else { return false }
+        var worked = false
+        do throws(VirtqueueError) {
+            while let (slot, _) = try forgets.popUsed() {
+                forgetting[Int(slot)] = nil
+                worked = true
+            }
+            while let (slot, written) = try queue.popUsed() {
+                worked = true
+                guard let request = pending[Int(slot)] else { continue }
+                pending[Int(slot)] = nil
+                finish(request, written)
+            }
+        } catch {
+            fail()
+            return true
+        }
+        guard worked, !backlog.isEmpty else { return worked }
+        var started = 0
+        while started < backlog.count, start(backlog[started]) { started += 1 }
+        backlog.removeFirst(started)
+        notify()
+        return true
+    }
+
+    func arm() -> Bool {
+        let first = queue.arm()
+        return forgets.arm() && first
+    }
+
+    func disarm() {
+        queue.disarm()
+        forgets.disarm()
+    }
+
+    /// Checks a reply against its request and wakes the task.
+    private func finish(_ request: FUSERequest, _ written: Int) {
+        guard request.expectsReply, let outcome = outcome(of: request, written) else {
+            request.waiter.resume(.refused(.deviceFailed))
+            fail()
+            return
+        }
+        request.waiter.resume(outcome)
+    }
+
+    private func outcome(of request: FUSERequest, _ written: Int) -> FUSEOutcome? {
+        guard var message = request.message.take() else { return nil }
+        message.removeFirst(message.count)
+        message.didFill(min(written, FUSE.replyHeaderSize + request.replyCapacity))
+        let header = FUSEReplyHeader(parsing: message.bytes)
+        message.removeFirst(FUSE.replyHeaderSize)
+        let fixed = message.count
+        request.message = consume message
+        guard let header, header.unique == request.unique, Int(header.length) == written,
+            header.error <= 0, header.error > -4096
+        else { return nil }
+        if header.error < 0 { return .refused(FileError(errno: -header.error)) }
+        return .reply(
+            fixed: fixed, data: max(written - FUSE.replyHeaderSize - request.replyCapacity, 0))
+    }
+
+    /// The device broke its protocol: every request ends, and there are no more. Buffers that the
+    /// device may still write to are never used again.
+    private func fail() {
+        guard !isBroken else { return }
+        isBroken = true
+        transport.writeStatus([])
+        for request in pending { request?.waiter.resume(.refused(.deviceFailed)) }
+        for request in backlog { request.waiter.resume(.refused(.deviceFailed)) }
+        for index in pending.indices { pending[index] = nil }
+        backlog.removeAll()
+    }
+}

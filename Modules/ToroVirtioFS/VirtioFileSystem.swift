@@ -1,0 +1,148 @@
+public import ToroCore
+public import ToroVirtio
+
+/// A folder of the host, shared over virtio-fs (VIRTIO 1.2, section 5.11): the read side.
+///
+/// Names are looked up one at a time, and symbolic links are resolved here, so that nothing the
+/// host's tree holds leads out of the share. Names and attributes are remembered for as long as
+/// the host allows.
+@Core public final class VirtioFileSystem<Transport: VirtioTransport>: FileSystem {
+    typealias Node = FUSENode<Transport>
+
+    private static var linkLimit: Int { 40 }
+
+    let session: FUSESession<Transport>
+    private let root: Node
+    private var names = NameCache<Transport>()
+
+    init(_ session: FUSESession<Transport>, root: FUSENode<Transport>) {
+        self.session = session
+        self.root = root
+    }
+
+    /// The most requests that were in flight at a time.
+    public var peakRequestsInFlight: Int { session.channel.peakInFlight }
+
+    public func attributes(at path: Path) async throws(FileError) -> FileAttributes {
+        try await attributes(of: resolve(path, followLast: true))
+    }
+
+    public func open(_ path: Path) async throws(FileError) -> VirtioFile<Transport> {
+        let node = try await resolve(path, followLast: true)
+        let attributes = try await attributes(of: node)
+        switch attributes.kind {
+        case .regular: break
+        case .directory: throw .isADirectory
+        // Opening a device or a pipe could block the host's daemon.
+        case .symbolicLink, .other: throw .permissionDenied
+        }
+        let handle = try await session.open(node, directory: false)
+        return VirtioFile(session, node, handle, attributes)
+    }
+
+    public func openDirectory(_ path: Path) async throws(FileError) -> VirtioDirectory<Transport> {
+        let node = try await resolve(path, followLast: true)
+        guard node.attributes.kind == .directory else { throw .notADirectory }
+        return VirtioDirectory(session, node, try await session.open(node, directory: true))
+    }
+
+    public func readLink(_ path: Path) async throws(FileError) -> [UInt8] {
+        let node = try await resolve(path, followLast: false)
+        guard node.attributes.kind == .symbolicLink else { throw .invalidPath }
+        return try await session.readLink(node)
+    }
+
+    public func statistics() async throws(FileError) -> FileSystemStatistics {
+        try await session.statistics(root)
+    }
+
+    private func attributes(of node: Node) async throws(FileError) -> FileAttributes {
+        if let known = node.attributes(at: session.clock.now) { return known }
+        let fresh = try await session.getAttributes(node.id)
+        node.update(fresh, now: session.clock.now)
+        return fresh.attributes
+    }
+
+    /// Walks a path from the root, component by component.
+    private func resolve(_ path: Path, followLast: Bool) async throws(FileError) -> Node {
+        let slash = UInt8(ascii: "/")
+        var ancestors = [root]
+        var todo = Array(try path.components().reversed())
+        var mustBeDirectory = path.bytes.last == slash
+        var links = 0
+        while let name = todo.popLast() {
+            guard let current = ancestors.last else { throw .escapesRoot }
+            guard current.attributes.kind == .directory else { throw .notADirectory }
+            if name.count == 2, name.allSatisfy({ $0 == UInt8(ascii: ".") }) {
+                guard ancestors.count > 1 else { throw .escapesRoot }
+                ancestors.removeLast()
+                continue
+            }
+            let node = try await child(name, of: current)
+            let isLast = todo.isEmpty
+            guard node.attributes.kind == .symbolicLink,
+                !isLast || followLast || mustBeDirectory
+            else {
+                ancestors.append(node)
+                continue
+            }
+            links += 1
+            guard links <= Self.linkLimit else { throw .tooManyLinks }
+            let target = try await session.readLink(node)
+            guard target.first != slash else { throw .escapesRoot }
+            if isLast, target.last == slash { mustBeDirectory = true }
+            todo += try Path(target).components().reversed()
+        }
+        guard let node = ancestors.last else { throw .escapesRoot }
+        if mustBeDirectory, node.attributes.kind != .directory { throw .notADirectory }
+        return node
+    }
+
+    private func child(
+        _ name: ArraySlice<UInt8>, of parent: Node
+    ) async throws(FileError) -> Node {
+        if let known = names.find(name, in: parent.id, at: session.clock.now) { return known }
+        let (node, validity) = try await session.lookup(name, in: parent)
+        if validity > .zero {
+            names.insert(name, in: parent.id, node, until: session.clock.now + validity)
+        }
+        return node
+    }
+}
+
+/// Names that were looked up lately: a table of fixed size in which a new name takes the place of
+/// an old one.
+@Core struct NameCache<Transport: VirtioTransport> {
+    private struct Entry {
+        var parent: UInt64
+        var name: [UInt8]
+        var node: FUSENode<Transport>
+        var validUntil: Instant
+    }
+
+    private static var size: Int { 256 }
+    private var entries = [Entry?](repeating: nil, count: NameCache.size)
+
+    func find(
+        _ name: ArraySlice<UInt8>, in parent: UInt64, at now: Instant
+    ) -> FUSENode<Transport>? {
+        guard let entry = entries[Self.place(name, parent)], entry.parent == parent,
+            now < entry.validUntil, entry.name.elementsEqual(name)
+        else { return nil }
+        return entry.node
+    }
+
+    mutating func insert(
+        _ name: ArraySlice<UInt8>, in parent: UInt64, _ node: FUSENode<Transport>, until: Instant
+    ) {
+        entries[Self.place(name, parent)] = Entry(
+            parent: parent, name: Array(name), node: node, validUntil: until)
+    }
+
+    /// FNV-1a over the name and its directory.
+    private static func place(_ name: ArraySlice<UInt8>, _ parent: UInt64) -> Int {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325 ^ parent
+        for byte in name { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        return Int(truncatingIfNeeded: (hash ^ hash >> 32) & UInt64(size - 1))
+    }
+}
