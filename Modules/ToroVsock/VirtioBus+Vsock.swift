@@ -1,0 +1,24 @@
+public import ToroCore
+public import ToroVirtio
+
+extension VirtioBus {
+    /// The machine's socket device. Each connection keeps up to `bufferAllocation` bytes that the
+    /// service has not taken yet. To be called once.
+    public func vsock(
+        bufferAllocation: UInt32 = 64 << 10
+    ) throws(WiringError) -> VsockDriver<Transport> {
+        for slot in 0..<slotCount {
+            guard let transport = device(inSlot: slot), transport.deviceID == .socket else {
+                continue
+            }
+            do throws(VirtioError) {
+                let driver = try VsockDriver(transport, bufferAllocation: bufferAllocation)
+                claim(slot: slot, for: driver)
+                return driver
+            } catch {
+                throw .unusableDevice(error.explanation)
+            }
+        }
+        throw .missingDevice("no vsock device; run with --publish PORT:GUESTPORT")
+    }
+}

@@ -1,0 +1,331 @@
+public import ToroCore
+public import ToroVirtio
+
+/// The driver of a virtio-vsock device (VIRTIO 1.2, section 5.10): packets in, packets out, and
+/// the table of connections.
+@Core public final class VsockDriver<Transport: VirtioTransport>: Pollable {
+    public typealias Stream = VsockStream<Transport>
+
+    /// The size of a receive buffer, header included.
+    private static var receiveSize: Int { 4096 }
+    private static var receiveSlots: UInt16 { 64 }
+    private static var transmitSlots: UInt16 { 64 }
+    private static var tableSize: Int { 256 }
+    /// Resets owed to peers of unknown connections; more are dropped, and the peer times out.
+    private static var backlogLimit: Int { 1024 }
+
+    /// What hangs on a transmit slot.
+    private struct Transmission {
+        var header: Int
+        var packet: VsockOutbound?
+        var waiter: Waiter<Bool>?
+    }
+
+    private let transport: Transport
+    private let cid: UInt64
+    private let bufferAllocation: UInt32
+    private var receiveQueue: Virtqueue
+    private var transmitQueue: Virtqueue
+    private var inbound: [VsockInbound?]
+    private var headers: IOBuffer
+    private var freeHeaders: [Int] = []
+    private var transmissions: [Transmission?]
+    private var controls: [VsockHeader] = []
+    private var blocked: [Waiter<Bool>] = []
+    private var listeners: [VsockListener<Transport>] = []
+    private var table: [Stream?]
+    private var isBroken = false
+
+    /// The connections there are.
+    public private(set) var connectionCount = 0
+
+    init(_ transport: Transport, bufferAllocation: UInt32) throws(VirtioError) {
+        self.transport = transport
+        self.bufferAllocation = bufferAllocation
+        let features = try transport.negotiate(
+            required: .version1, optional: [.indirectDescriptors, .eventIndex])
+        var number: UInt64 = 0
+        for index in 0..<8 {
+            number |= UInt64(transport.configurationByte(at: index)) << (8 * UInt64(index))
+        }
+        cid = number
+        receiveQueue = try transport.makeQueue(0, size: Self.receiveSlots, features: features)
+        transmitQueue = try transport.makeQueue(1, size: Self.transmitSlots, features: features)
+        inbound = [VsockInbound?](repeating: nil, count: Int(receiveQueue.size))
+        let slots = Int(transmitQueue.size)
+        transmissions = [Transmission?](repeating: nil, count: slots)
+        table = [Stream?](repeating: nil, count: Self.tableSize)
+        do throws(OutOfMemory) {
+            headers = try IOBuffer(capacity: slots * 64)
+        } catch {
+            throw .outOfMemory(error)
+        }
+        headers.didFill(slots * 64)
+        for index in 0..<slots { freeHeaders.append(index) }
+        transport.start()
+        refill()
+    }
+
+    /// Takes connections on `port`, with room for `backlog` of them that are not accepted yet.
+    public func listen(
+        _ port: UInt32, backlog: Int = 128
+    ) throws(WiringError) -> VsockListener<Transport> {
+        guard listener(of: port) == nil else {
+            throw .badArgument(ListenError.portInUse(port).explanation)
+        }
+        let listener = VsockListener(self, port: port, backlog: max(backlog, 1))
+        listeners.append(listener)
+        return listener
+    }
+
+    // MARK: Pollable
+
+    /// Takes what the device has finished.
+    public func poll() -> Bool {
+        guard !isBroken else { return false }
+        var worked = false
+        do throws(VirtqueueError) {
+            while let (slot, _) = try transmitQueue.popUsed() {
+                worked = true
+                guard let done = transmissions[Int(slot)] else { continue }
+                transmissions[Int(slot)] = nil
+                freeHeaders.append(done.header)
+                done.waiter?.resume(true)
+            }
+            for _ in 0..<receiveQueue.size {
+                guard let (slot, written) = try receiveQueue.popUsed() else { break }
+                worked = true
+                guard let packet = inbound[Int(slot)] else { continue }
+                inbound[Int(slot)] = nil
+                take(packet, written)
+            }
+        } catch {
+            fail()
+            return true
+        }
+        if worked {
+            refill()
+            flush()
+        }
+        return worked
+    }
+
+    /// Asks for an interrupt on the next event.
+    public func arm() -> Bool {
+        refill()
+        let first = receiveQueue.arm()
+        return transmitQueue.arm() && first
+    }
+
+    /// Says that interrupts are not needed.
+    public func disarm() {
+        receiveQueue.disarm()
+        transmitQueue.disarm()
+    }
+
+    // MARK: Receiving
+
+    /// Gives the device as many buffers as it has room for; with no memory for more, fewer.
+    private func refill() {
+        while receiveQueue.hasRoom(for: 1) {
+            let packet: VsockInbound
+            do throws(OutOfMemory) {
+                packet = VsockInbound(try IOBuffer(capacity: Self.receiveSize))
+            } catch {
+                break
+            }
+            guard let buffer = packet.buffer.take() else { return }
+            let segments: InlineArray<1, VirtqueueSegment> = [
+                .writable(buffer.freeDeviceAddress, buffer.freeCapacity)
+            ]
+            packet.buffer = consume buffer
+            guard let slot = receiveQueue.add(segments.span) else { break }
+            inbound[Int(slot)] = packet
+        }
+        if receiveQueue.publish() { transport.notify(queue: 0) }
+    }
+
+    private func take(_ packet: VsockInbound, _ written: Int) {
+        guard var buffer = packet.buffer.take() else { return }
+        buffer.didFill(written)
+        guard let header = VsockHeader(parsing: buffer.bytes),
+            header.type == VsockHeader.stream, header.destinationCID == cid,
+            Int(header.length) <= buffer.count - VsockHeader.size
+        else { return }
+        buffer.removeFirst(VsockHeader.size)
+        buffer.truncate(to: Int(header.length))
+        let addresses = VsockAddresses(
+            peerCID: header.sourceCID, peerPort: header.sourcePort,
+            localPort: header.destinationPort)
+        if let stream = find(addresses) {
+            stream.take(header, buffer)
+        } else if header.operation == VsockOperation.request.rawValue {
+            connect(addresses, header)
+        } else if header.operation != VsockOperation.reset.rawValue {
+            refuse(addresses)
+        }
+    }
+
+    private func connect(_ addresses: VsockAddresses, _ header: VsockHeader) {
+        guard let listener = listener(of: addresses.localPort), listener.hasRoom else {
+            refuse(addresses)
+            return
+        }
+        var connection = VsockConnection(addresses, bufferAllocation: bufferAllocation)
+        var credit = header
+        credit.operation = VsockOperation.creditUpdate.rawValue
+        _ = connection.receive(credit)
+        let stream = Stream(self, connection)
+        insert(stream)
+        send(.response, of: stream)
+        _ = listener.take(stream)
+    }
+
+    private func refuse(_ addresses: VsockAddresses) {
+        guard controls.count < Self.backlogLimit else { return }
+        var nobody = VsockConnection(addresses, bufferAllocation: 0)
+        post(nobody.header(.reset, from: cid))
+    }
+
+    // MARK: Sending
+
+    /// Sends a packet without bytes.
+    func send(_ operation: VsockOperation, of stream: Stream, flags: UInt32 = 0) {
+        post(stream.connection.header(operation, from: cid, flags: flags))
+    }
+
+    private func post(_ header: VsockHeader) {
+        controls.append(header)
+        flush()
+    }
+
+    /// Puts as many packets without bytes into the queue as there is room for, then wakes senders.
+    private func flush() {
+        var done = 0
+        while done < controls.count, let place = freeHeaders.last {
+            let address = write(controls[done], at: place)
+            let segments: InlineArray<1, VirtqueueSegment> = [address]
+            guard let slot = transmitQueue.add(segments.span) else { break }
+            freeHeaders.removeLast()
+            transmissions[Int(slot)] = Transmission(header: place, packet: nil, waiter: nil)
+            done += 1
+        }
+        controls.removeFirst(done)
+        notify()
+        guard controls.isEmpty, !freeHeaders.isEmpty, !blocked.isEmpty else { return }
+        for waiter in blocked { waiter.resume(true) }
+        blocked.removeAll()
+    }
+
+    /// Sends the first `count` bytes of `packet` and waits until the device has taken them; false
+    /// if that will never be.
+    func transmit(_ packet: VsockOutbound, _ count: Int, of stream: Stream) async -> Bool {
+        while !isBroken {
+            guard controls.isEmpty, let place = freeHeaders.last else {
+                let waiter = Waiter<Bool>()
+                blocked.append(waiter)
+                guard await waiter.wait() else { return false }
+                continue
+            }
+            let (head, body) = packet.segments(count)
+            var connection = stream.connection
+            let header = connection.header(.readWrite, from: cid, length: count)
+            let first = write(header, at: place)
+            let slot: UInt16?
+            if head.length == 0 {
+                let segments: InlineArray<2, VirtqueueSegment> = [first, body]
+                slot = transmitQueue.add(segments.span)
+            } else if body.length == 0 {
+                let segments: InlineArray<2, VirtqueueSegment> = [first, head]
+                slot = transmitQueue.add(segments.span)
+            } else {
+                let segments: InlineArray<3, VirtqueueSegment> = [first, head, body]
+                slot = transmitQueue.add(segments.span)
+            }
+            let waiter = Waiter<Bool>()
+            guard let slot else {
+                blocked.append(waiter)
+                guard await waiter.wait() else { return false }
+                continue
+            }
+            stream.connection = connection
+            freeHeaders.removeLast()
+            transmissions[Int(slot)] = Transmission(header: place, packet: packet, waiter: waiter)
+            notify()
+            // The bytes are the device's until it gives them back, so this does not end early.
+            return await waiter.wait()
+        }
+        return false
+    }
+
+    private func write(_ header: VsockHeader, at place: Int) -> VirtqueueSegment {
+        var span = headers.mutableBytes
+        header.emit(to: &span, at: place * 64)
+        return .readable(headers.deviceAddress + UInt64(place * 64), VsockHeader.size)
+    }
+
+    private func notify() {
+        if transmitQueue.publish() { transport.notify(queue: 1) }
+    }
+
+    // MARK: The table
+
+    private func listener(of port: UInt32) -> VsockListener<Transport>? {
+        for listener in listeners where listener.port == port { return listener }
+        return nil
+    }
+
+    func remove(_ listener: VsockListener<Transport>) {
+        listeners.removeAll { $0 === listener }
+    }
+
+    private static func place(_ addresses: VsockAddresses) -> Int {
+        Int((addresses.peerPort ^ addresses.localPort &* 31) % UInt32(tableSize))
+    }
+
+    private func find(_ addresses: VsockAddresses) -> Stream? {
+        var stream = table[Self.place(addresses)]
+        while let candidate = stream {
+            if candidate.connection.addresses == addresses { return candidate }
+            stream = candidate.next
+        }
+        return nil
+    }
+
+    private func insert(_ stream: Stream) {
+        let place = Self.place(stream.connection.addresses)
+        stream.next = table[place]
+        table[place] = stream
+        connectionCount += 1
+    }
+
+    func remove(_ stream: Stream) {
+        let place = Self.place(stream.connection.addresses)
+        var before: Stream?
+        var candidate = table[place]
+        while let current = candidate, current !== stream {
+            before = current
+            candidate = current.next
+        }
+        guard candidate != nil else { return }
+        if let before { before.next = stream.next } else { table[place] = stream.next }
+        stream.next = nil
+        connectionCount -= 1
+    }
+
+    /// The device broke its protocol: every connection ends, and there are no more.
+    private func fail() {
+        isBroken = true
+        transport.writeStatus([])
+        for index in table.indices {
+            while let stream = table[index] { stream.end(.deviceFailed) }
+        }
+        for index in transmissions.indices {
+            transmissions[index]?.waiter?.resume(false)
+            transmissions[index] = nil
+        }
+        for waiter in blocked { waiter.resume(false) }
+        blocked.removeAll()
+        for listener in listeners { listener.close() }
+    }
+}

@@ -1,0 +1,51 @@
+public import ToroCore
+public import ToroVirtio
+
+/// A vsock port that takes connections.
+@Core public final class VsockListener<Transport: VirtioTransport>: Listener {
+    /// The port.
+    public let port: UInt32
+    private let backlog: Int
+    private let device: VsockDriver<Transport>
+    private var waiting: [VsockStream<Transport>] = []
+    private var acceptor: Waiter<Bool>?
+    private var isClosed = false
+
+    init(_ device: VsockDriver<Transport>, port: UInt32, backlog: Int) {
+        self.device = device
+        self.port = port
+        self.backlog = backlog
+    }
+
+    public func accept() async throws(ListenError) -> VsockStream<Transport> {
+        while true {
+            if !waiting.isEmpty { return waiting.removeFirst() }
+            if isClosed { throw .closed }
+            precondition(acceptor == nil, "two tasks accept from one listener")
+            let waiter = Waiter<Bool>()
+            acceptor = waiter
+            let isWoken = await waiter.wait(cancelled: false)
+            acceptor = nil
+            if !isWoken { throw .cancelled }
+        }
+    }
+
+    public func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        device.remove(self)
+        for stream in waiting { stream.close() }
+        waiting.removeAll()
+        acceptor?.resume(true)
+    }
+
+    /// Takes a new connection; false if the backlog is full.
+    func take(_ stream: VsockStream<Transport>) -> Bool {
+        guard !isClosed, waiting.count < backlog else { return false }
+        waiting.append(stream)
+        acceptor?.resume(true)
+        return true
+    }
+
+    var hasRoom: Bool { !isClosed && waiting.count < backlog }
+}
