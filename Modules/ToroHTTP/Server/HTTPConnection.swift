@@ -240,7 +240,7 @@ import ToroCore
                 response.closes = !request.bodyState.hasEnded
                 goesOn = try await respond(response, to: request)
             }
-            return goesOn ? try await discardBody(of: request) : false
+            return goesOn ? await discardBody(of: request) : false
         } catch {
             if lateAnswer == nil { transport.close() }
             return false
@@ -296,15 +296,19 @@ import ToroCore
         return false
     }
 
-    /// Reads what the handler left of the body; false if that is too much.
-    private func discardBody(of request: HTTPRequest) async throws(HTTPError) -> Bool {
+    /// Reads what the handler left of the body; false if that is too much, or is no body.
+    private func discardBody(of request: HTTPRequest) async -> Bool {
         if request.bodyState.owesContinue, !request.bodyState.hasEnded { return false }
         var allowance = service.limits.discardedBytes
-        while let bytes = try await nextBytes(of: request) {
-            allowance -= bytes.count
-            if allowance < 0 { return false }
+        do throws(HTTPError) {
+            while let bytes = try await nextBytes(of: request) {
+                allowance -= bytes.count
+                if allowance < 0 { return false }
+            }
+            return true
+        } catch {
+            return false
         }
-        return true
     }
 
     /// Answers what is no request, and closes the connection in order.
