@@ -83,11 +83,11 @@ import ToroCore
             }
             let core = Core()
             unsafe toro_core().pointee.context = unsafe Unmanaged.passRetained(core).toOpaque()
-            let loop = CoreLoop(clock: clock)
+            let loop = CoreLoop.make(clock: clock)
             core.start(clock: loop)
             Machine.start(words: words, processors: table, loop: loop)
             _ = main(0, nil)
-            loop.run()
+            loop.enter()
         } catch {
             unsafe Panic.fail("the machine's devices overlap its memory", .exception)
         }

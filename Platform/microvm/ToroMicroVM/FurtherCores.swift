@@ -72,7 +72,12 @@ import ToroCore
             at: preparation.tables,
             stacks: (preparation.stacks.exceptions, preparation.stacks.interrupts))
         LocalAPIC.start()
-        CoreLoop.enter(clock: preparation.clock) { toro_core_set_ready() }
+        let core = Core()
+        unsafe toro_core().pointee.context = unsafe Unmanaged.passRetained(core).toOpaque()
+        let loop = CoreLoop.make(clock: preparation.clock)
+        core.start(clock: loop)
+        toro_core_set_ready()
+        loop.enter()
     }
 }
 

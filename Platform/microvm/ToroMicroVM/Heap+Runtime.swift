@@ -18,6 +18,9 @@ import ToroMemory
         heap.arena(Int(unsafe toro_core().pointee.index))
     }
 
+    /// Takes in what other cores have freed of this core's memory.
+    static func takeRemoteFrees() { _ = arena.drain() }
+
     /// Stops the machine when the heap notices that it was misused.
     static func reportFaults() {
         heap.frames.report { fault, _ in

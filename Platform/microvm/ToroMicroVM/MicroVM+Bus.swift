@@ -1,6 +1,7 @@
 import CMicroVM
 import MachineDescription
 import ToroCore
+import ToroProcess
 import ToroVirtio
 
 /// The virtio-mmio devices that the machine's command line names.

@@ -1,0 +1,78 @@
+/// A place where one task waits for one value.
+///
+/// The bridge from events to async/await: a driver keeps the waiter beside the request and resumes
+/// it when the device is done. The first of `resume` and the task's cancellation wins; whatever
+/// comes later is ignored.
+@Core public final class Waiter<Value: Sendable> {
+    /// A suspended task, to be resumed once.
+    @safe private struct Suspended {
+        let continuation: UnsafeContinuation<Value, Never>
+
+        init(_ continuation: UnsafeContinuation<Value, Never>) {
+            unsafe self.continuation = continuation
+        }
+    }
+
+    private enum State {
+        case idle
+        case waiting(Suspended)
+        case resumed(Value)
+        case finished
+    }
+
+    private var state = State.idle
+
+    /// A waiter that nobody waits at yet.
+    public init() {}
+
+    /// Whether a value was given or the wait was cancelled.
+    public var isDone: Bool {
+        switch state {
+        case .idle, .waiting: false
+        case .resumed, .finished: true
+        }
+    }
+
+    /// Waits for the value; `cancelled` if the task is cancelled first. To be called once.
+    public func wait(cancelled: Value) async -> Value {
+        await withTaskCancellationHandler {
+            // SAFETY: `state` keeps the continuation until the one `resume`.
+            unsafe await withUnsafeContinuation { continuation in
+                guard case .resumed(let value) = state else {
+                    state = unsafe .waiting(Suspended(continuation))
+                    return
+                }
+                state = .finished
+                unsafe continuation.resume(returning: value)
+            }
+        } onCancel: {
+            // A task is cancelled on its own core only (rule 1).
+            Core.assumeIsolated { self.resume(cancelled) }
+        }
+    }
+
+    /// Waits for the value, whatever happens to the task. To be called once.
+    public func wait() async -> Value {
+        // SAFETY: `state` keeps the continuation until the one `resume`.
+        unsafe await withUnsafeContinuation { continuation in
+            guard case .resumed(let value) = state else {
+                state = unsafe .waiting(Suspended(continuation))
+                return
+            }
+            state = .finished
+            unsafe continuation.resume(returning: value)
+        }
+    }
+
+    /// Gives the value; the task goes on in a later job. A second value is ignored.
+    public func resume(_ value: Value) {
+        switch state {
+        case .idle: state = .resumed(value)
+        case .waiting(let task):
+            state = .finished
+            // SAFETY: the state has just changed, so a continuation is resumed once.
+            unsafe task.continuation.resume(returning: value)
+        case .resumed, .finished: break
+        }
+    }
+}
