@@ -100,15 +100,25 @@ public struct HTTPAnswer: Equatable, Sendable {
     }
 
     private func more() async -> Bool {
-        guard !ended, let received = try? await stream.receive() else {
+        if ended { return false }
+        do throws(StreamError) {
+            guard let received = try await stream.receive() else {
+                ended = true
+                return false
+            }
+            append(received)
+            return true
+        } catch {
             ended = true
             return false
         }
+    }
+
+    private func append(_ received: consuming IOBuffer) {
         let span = received.bytes
         for index in 0..<span.byteCount {
             // SAFETY: index is within the span, and every byte is a UInt8.
             bytes.append(unsafe span.unsafeLoad(fromByteOffset: index, as: UInt8.self))
         }
-        return true
     }
 }
