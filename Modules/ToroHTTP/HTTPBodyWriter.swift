@@ -38,7 +38,7 @@ public import ToroCore
             return try await send(head.take(), buffer)
         case .connection: return try await send(head.take(), buffer)
         case .chunked:
-            var prefix = ByteWriter(capacity: 24)
+            let prefix = ByteWriter(capacity: 24)
             if owesLineBreak { prefix.append("\r\n") }
             prefix.append(hexadecimal: UInt64(count))
             prefix.append("\r\n")
@@ -52,20 +52,20 @@ public import ToroCore
 
     /// Sends a constant text.
     public func write(_ text: StaticString) async throws(HTTPError) {
-        var writer = ByteWriter(capacity: text.byteCount + 2)
+        let writer = ByteWriter(capacity: text.byteCount + 2)
         writer.append(text)
         try await write(writer)
     }
 
     /// Sends a copy of `bytes`.
     public func write(_ bytes: [UInt8]) async throws(HTTPError) {
-        var writer = ByteWriter(capacity: bytes.count + 2)
+        let writer = ByteWriter(capacity: bytes.count + 2)
         writer.append(bytes)
         try await write(writer)
     }
 
     /// Sends what was written.
-    func write(_ writer: consuming ByteWriter) async throws(HTTPError) {
+    func write(_ writer: ByteWriter) async throws(HTTPError) {
         guard let buffer = writer.take() else { throw .outOfMemory }
         _ = try await write(buffer)
     }
@@ -76,7 +76,7 @@ public import ToroCore
         case .length(let owed): guard owed == 0 else { throw .incompleteBody }
         case .connection: break
         case .chunked:
-            var last = ByteWriter(capacity: 8)
+            let last = ByteWriter(capacity: 8)
             last.append(owesLineBreak ? "\r\n0\r\n\r\n" : "0\r\n\r\n")
             guard let line = last.take() else { throw .outOfMemory }
             _ = try await send(head.take(), line)

@@ -8,7 +8,7 @@ public import ToroCore
 ///
 /// `Content-Length` or `Transfer-Encoding`, `Connection` and `Date` are the server's; do not add
 /// them. A response to HEAD is made like one to GET; its body is not sent.
-public struct HTTPResponse: ~Copyable {
+@Core public final class HTTPResponse {
     /// Writes a body; called once, when its head is to go out, and not for a HEAD.
     public typealias BodyProducer = @Core (HTTPBodyWriter) async throws(HTTPError) -> Void
 
@@ -22,7 +22,7 @@ public struct HTTPResponse: ~Copyable {
     /// The outcome.
     public let status: HTTPStatus
     /// The status line and the header fields so far.
-    var head: ByteWriter
+    let head: ByteWriter
     var body: Body
     /// Whether this is the connection's last response.
     var closes = false
@@ -40,28 +40,32 @@ public struct HTTPResponse: ~Copyable {
     }
 
     /// A response with the bytes in `body`, which go out without being copied.
-    public init(_ status: HTTPStatus = .ok, type: StaticString, body: consuming IOBuffer) {
+    public convenience init(
+        _ status: HTTPStatus = .ok, type: StaticString, body: consuming IOBuffer
+    ) {
         self.init(status)
         add("Content-Type", type)
         self.body = .buffer(body)
     }
 
-    /// A response with a copy of `bytes`; 503 if there is no memory for it.
-    public init(_ status: HTTPStatus = .ok, type: StaticString, bytes: [UInt8]) {
-        var writer = ByteWriter(capacity: bytes.count)
+    /// A response with a copy of `bytes`.
+    public convenience init(_ status: HTTPStatus = .ok, type: StaticString, bytes: [UInt8]) {
+        self.init(status)
+        let writer = ByteWriter(capacity: bytes.count)
         writer.append(bytes)
-        self.init(status, type: type, writer)
+        set(writer, type)
     }
 
     /// A response with a constant text.
-    public init(_ text: StaticString, status: HTTPStatus = .ok) {
-        var writer = ByteWriter(capacity: text.byteCount)
+    public convenience init(_ text: StaticString, status: HTTPStatus = .ok) {
+        self.init(status)
+        let writer = ByteWriter(capacity: text.byteCount)
         writer.append(text)
-        self.init(status, type: "text/plain; charset=utf-8", writer)
+        set(writer, HTTPResponse.plainText)
     }
 
     /// A response whose body is written piece by piece: `length` bytes, or as many as it gets.
-    public init(
+    public convenience init(
         _ status: HTTPStatus = .ok, type: StaticString, length: UInt64? = nil,
         _ produce: @escaping BodyProducer
     ) {
@@ -70,27 +74,34 @@ public struct HTTPResponse: ~Copyable {
         body = .produced(length: length, produce)
     }
 
-    private init(_ status: HTTPStatus, type: StaticString, _ writer: consuming ByteWriter) {
+    private static var plainText: StaticString { "text/plain; charset=utf-8" }
+
+    /// Makes what was written the body; without memory for it the connection ends.
+    private func set(_ writer: ByteWriter, _ type: StaticString) {
+        add("Content-Type", type)
         guard let buffer = writer.take() else {
-            self.init(.serviceUnavailable)
+            // Nobody can take this for an empty body.
+            body = .produced(length: 1) { (_) async throws(HTTPError) in throw .outOfMemory }
             return
         }
-        self.init(status, type: type, body: buffer)
+        body = .buffer(buffer)
     }
 
     /// A response with its status as text.
     static func explained(_ status: HTTPStatus) -> HTTPResponse {
-        guard !status.hasNoBody else { return HTTPResponse(status) }
-        var text = ByteWriter(capacity: 48)
+        let response = HTTPResponse(status)
+        guard !status.hasNoBody else { return response }
+        let text = ByteWriter(capacity: 48)
         text.append(decimal: UInt64(status.code))
         text.append(ASCII.space)
         text.append(status.reason)
         text.append(ASCII.lineFeed)
-        return HTTPResponse(status, type: "text/plain; charset=utf-8", text)
+        response.set(text, plainText)
+        return response
     }
 
     /// Adds a header field.
-    public mutating func add(_ name: StaticString, _ value: StaticString) {
+    @inline(never) public func add(_ name: StaticString, _ value: StaticString) {
         begin(name)
         head.append(value)
         end()
@@ -98,7 +109,7 @@ public struct HTTPResponse: ~Copyable {
 
     /// Adds a header field. Control characters in `value` become blanks, so that no value can
     /// add a line of its own.
-    public mutating func add(_ name: StaticString, bytes value: [UInt8]) {
+    public func add(_ name: StaticString, bytes value: [UInt8]) {
         begin(name)
         for byte in value {
             let isControl = byte < ASCII.space || byte == 0x7F
@@ -108,11 +119,11 @@ public struct HTTPResponse: ~Copyable {
     }
 
     /// Begins a header field.
-    mutating func begin(_ name: StaticString) {
+    @inline(never) func begin(_ name: StaticString) {
         head.append(name)
         head.append(": ")
     }
 
     /// Ends a header field.
-    mutating func end() { head.append("\r\n") }
+    @inline(never) func end() { head.append("\r\n") }
 }

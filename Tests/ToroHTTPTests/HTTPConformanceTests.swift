@@ -11,7 +11,7 @@ import ToroTesting
         let bench = Bench(tree)
         bench.port.bytesPerReceive = bytesPerReceive
         let conformance = HTTPConformance { bench.port.connect() }
-        #expect(await conformance.run() == [])
+        for failure in await conformance.run() { Issue.record("\(failure)") }
         #expect(conformance.checks > 250)
         #expect(await bench.stop() == nil)
         #expect(bench.clock.pendingTimers == 0)

@@ -38,8 +38,8 @@ import ToroCore
 
 /// A part of a file on its way to a client, block by block: while one block is sent, the next one
 /// is read.
-@Core final class FileBlocks<File: OpenFile> {
-    private let file: File
+@Core final class FileBlocks {
+    private let file: any OpenFile
     private let budget: BlockBudget
     private var offset: UInt64
     private let end: UInt64
@@ -47,7 +47,7 @@ import ToroCore
     private var ahead: IOBuffer?
     private var failure: HTTPError?
 
-    init(_ file: File, _ range: Range<UInt64>, _ budget: BlockBudget) {
+    init(_ file: any OpenFile, _ range: Range<UInt64>, _ budget: BlockBudget) {
         self.file = file
         self.budget = budget
         offset = range.lowerBound
@@ -63,6 +63,7 @@ import ToroCore
     /// Writes all of it. Throws `.incompleteBody` if the file cannot be read, or has shrunk.
     func send(to writer: HTTPBodyWriter) async throws(HTTPError) {
         defer { file.close() }
+        if offset == end { return }
         guard var block = newBlock() else { throw .outOfMemory }
         var spare: IOBuffer? = nil
         if end - offset > UInt64(block.capacity), budget.allowsReadAhead { spare = newBlock() }

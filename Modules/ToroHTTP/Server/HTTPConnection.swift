@@ -147,7 +147,7 @@ import ToroCore
         if request.bodyState.hasEnded { return nil }
         if request.bodyState.owesContinue, !responseStarted {
             request.bodyState.owesContinue = false
-            var line = ByteWriter(capacity: 32)
+            let line = ByteWriter(capacity: 32)
             line.append("HTTP/1.1 100 Continue\r\n\r\n")
             guard let line = line.take() else { throw .outOfMemory }
             try await transmit(nil, line)
@@ -236,7 +236,7 @@ import ToroCore
                 guard !responseStarted, !timer.hasExpired, let status = error.status else {
                     throw error
                 }
-                var response = HTTPResponse.explained(status)
+                let response = HTTPResponse.explained(status)
                 response.closes = !request.bodyState.hasEnded
                 goesOn = try await respond(response, to: request)
             }
@@ -248,7 +248,7 @@ import ToroCore
     }
 
     private func respond(
-        _ response: consuming HTTPResponse, to request: HTTPRequest
+        _ response: HTTPResponse, to request: HTTPRequest
     ) async throws(HTTPError) -> Bool {
         let old = request.head.minorVersion == 0
         let isHead = request.method == .head
@@ -281,7 +281,7 @@ import ToroCore
     }
 
     /// Whether the rest of the request's body is too much to read, or may never come.
-    private func mustClose(_ request: HTTPRequest, _ response: borrowing HTTPResponse) -> Bool {
+    private func mustClose(_ request: HTTPRequest, _ response: HTTPResponse) -> Bool {
         if response.closes { return true }
         // What produces the response may read the body on the way.
         switch response.body {
@@ -320,7 +320,7 @@ import ToroCore
     }
 
     private func sendLast(_ status: HTTPStatus) async {
-        var response = HTTPResponse.explained(status)
+        let response = HTTPResponse.explained(status)
         let plan = HTTPResponsePlan(response, keepsAlive: false, old: false)
         guard let head = response.finishHead(plan, wallTime: service.clock.wallTime) else { return }
         responseStarted = true

@@ -13,7 +13,7 @@ struct HTTPResponsePlan {
 
     /// The plan for `response` on a connection that would go on if `keepsAlive`; `old` for a
     /// client of HTTP/1.0, which knows no chunks.
-    init(_ response: borrowing HTTPResponse, keepsAlive: Bool, old: Bool) {
+    @Core init(_ response: HTTPResponse, keepsAlive: Bool, old: Bool) {
         switch response.body {
         case .none: length = response.status.hasNoBody ? nil : 0
         case .buffer(let buffer): length = UInt64(buffer.count)
@@ -32,10 +32,10 @@ struct HTTPResponsePlan {
 
 extension HTTPResponse {
     /// Adds the server's own fields and ends the head; nil if there was not enough memory.
-    mutating func finishHead(_ plan: HTTPResponsePlan, wallTime: WallTime?) -> IOBuffer? {
+    func finishHead(_ plan: HTTPResponsePlan, wallTime: WallTime?) -> IOBuffer? {
         if let wallTime {
             begin("Date")
-            HTTPDate(seconds: wallTime.seconds).emit(into: &head)
+            HTTPDate(seconds: wallTime.seconds).emit(into: head)
             end()
         }
         if let length = plan.length {
@@ -51,13 +51,11 @@ extension HTTPResponse {
             add("Connection", "keep-alive")
         }
         head.append("\r\n")
-        var finished = ByteWriter(capacity: 0)
-        swap(&finished, &head)
-        return finished.take()
+        return head.take()
     }
 
     /// The body; there is none afterwards.
-    mutating func takeBody() -> Body {
+    func takeBody() -> Body {
         var taken = Body.none
         swap(&taken, &body)
         return taken

@@ -3,8 +3,9 @@ import ToroCore
 /// Writes text into a buffer that grows.
 ///
 /// Running out of memory does not show until `take`, so that a writer of twenty lines needs one
-/// check and not twenty.
-struct ByteWriter: ~Copyable {
+/// check and not twenty. A class, and its methods not inlined, because twenty lines of calls are
+/// smaller than twenty copies of a buffer's code.
+final class ByteWriter {
     private var buffer: IOBuffer?
 
     /// A writer with room for `capacity` bytes before it must grow.
@@ -18,30 +19,30 @@ struct ByteWriter: ~Copyable {
         }
     }
 
-    /// The buffer; nil if there was not enough memory on the way.
-    consuming func take() -> IOBuffer? { buffer }
+    /// Takes the buffer out; nil if there was not enough memory on the way.
+    func take() -> IOBuffer? { buffer.take() }
 
     /// Adds one byte.
-    mutating func append(_ byte: UInt8) {
+    @inline(never) func append(_ byte: UInt8) {
         reserve(1)
         buffer?.append(byte)
     }
 
     /// Adds a constant text.
-    mutating func append(_ text: StaticString) {
+    @inline(never) func append(_ text: StaticString) {
         reserve(text.byteCount)
         buffer?.append(text)
     }
 
     /// Adds bytes.
-    mutating func append(_ bytes: [UInt8]) {
+    @inline(never) func append(_ bytes: [UInt8]) {
         reserve(bytes.count)
         // SAFETY: every byte of an array of bytes is initialised.
         unsafe buffer?.append(bytes.span.bytes)
     }
 
     /// Adds a number in decimal, with zeros in front up to `digits` digits.
-    mutating func append(decimal number: UInt64, digits: Int = 1) {
+    @inline(never) func append(decimal number: UInt64, digits: Int = 1) {
         var divisor: UInt64 = 1
         var count = 1
         while count < digits || number / divisor >= 10 {
@@ -55,7 +56,7 @@ struct ByteWriter: ~Copyable {
     }
 
     /// Adds a number in hexadecimal, without leading zeros.
-    mutating func append(hexadecimal number: UInt64) {
+    func append(hexadecimal number: UInt64) {
         var shift: UInt64 = 60
         while shift > 0, number >> shift == 0 { shift -= 4 }
         while true {
@@ -65,21 +66,18 @@ struct ByteWriter: ~Copyable {
         }
     }
 
-    /// Adds `bytes` as part of a URI's path: what is neither unreserved nor a slash is
-    /// percent-encoded.
-    mutating func append(percentEncoding bytes: [UInt8]) {
-        for byte in bytes {
-            if ASCII.isUnreserved(byte) || byte == ASCII.slash {
-                append(byte)
-            } else {
-                append(ASCII.percent)
-                append(ASCII.hexDigit(byte >> 4))
-                append(ASCII.hexDigit(byte))
-            }
+    /// Adds `byte` as part of a URI's path: percent-encoded unless it is unreserved or a slash.
+    func append(percentEncoding byte: UInt8) {
+        if ASCII.isUnreserved(byte) || byte == ASCII.slash {
+            append(byte)
+        } else {
+            append(ASCII.percent)
+            append(ASCII.hexDigit(byte >> 4))
+            append(ASCII.hexDigit(byte))
         }
     }
 
-    private mutating func reserve(_ count: Int) {
+    @inline(never) private func reserve(_ count: Int) {
         switch buffer {
         case .some(let buffer): if buffer.freeCapacity >= count { return }
         case .none: return

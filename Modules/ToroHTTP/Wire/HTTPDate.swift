@@ -43,7 +43,7 @@ struct HTTPDate: Equatable {
     private static var months: StaticString { "JanFebMarAprMayJunJulAugSepOctNovDec" }
 
     /// Writes the preferred form, `Sun, 06 Nov 1994 08:49:37 GMT`.
-    func emit(into writer: inout ByteWriter) {
+    func emit(into writer: ByteWriter) {
         var day = seconds / HTTPDate.secondsPerDay
         var second = seconds % HTTPDate.secondsPerDay
         if second < 0 {
@@ -52,11 +52,11 @@ struct HTTPDate: Equatable {
         }
         let date = HTTPDate.civil(day)
         // 1970-01-01 was a Thursday; day is above -719,163.
-        emitName(HTTPDate.weekdays, Int((day + 3 + 7 * 102_738) % 7), into: &writer)
+        emitName(HTTPDate.weekdays, Int((day + 3 + 7 * 102_738) % 7), into: writer)
         writer.append(", ")
         writer.append(decimal: UInt64(date.day), digits: 2)
         writer.append(ASCII.space)
-        emitName(HTTPDate.months, Int(date.month - 1), into: &writer)
+        emitName(HTTPDate.months, Int(date.month - 1), into: writer)
         writer.append(ASCII.space)
         writer.append(decimal: UInt64(date.year), digits: 4)
         writer.append(ASCII.space)
@@ -68,7 +68,7 @@ struct HTTPDate: Equatable {
         writer.append(" GMT")
     }
 
-    private func emitName(_ names: StaticString, _ index: Int, into writer: inout ByteWriter) {
+    private func emitName(_ names: StaticString, _ index: Int, into writer: ByteWriter) {
         for place in index * 3..<index * 3 + 3 { writer.append(names.byte(place)) }
     }
 

@@ -1,8 +1,8 @@
 import ToroCore
 
-extension HTTPFiles {
+extension FileAnswers {
     /// A page with the names in `directory`, in the file system's order, sent as they are read.
-    func list(_ directory: Files.Directory, _ path: Path) -> HTTPResponse {
+    func list(_ directory: any OpenDirectory, _ path: Path) -> HTTPResponse {
         HTTPResponse(type: "text/html; charset=utf-8") { (body) async throws(HTTPError) in
             var page = ByteWriter(capacity: 4_096)
             page.append("<!doctype html><meta charset=utf-8><title>")
@@ -10,7 +10,7 @@ extension HTTPFiles {
             page.append("</title><h1>")
             page.append(escaping: path.bytes)
             page.append("</h1><ul>\n")
-            while let entry = try await HTTPFiles.next(directory) {
+            while let entry = try await FileAnswers.next(directory) {
                 page.append(entry)
                 if page.count >= 3_072 {
                     try await body.write(page)
@@ -23,7 +23,7 @@ extension HTTPFiles {
         }
     }
 
-    private static func next(_ directory: Files.Directory) async throws(HTTPError)
+    private static func next(_ directory: any OpenDirectory) async throws(HTTPError)
         -> DirectoryEntry?
     {
         do throws(FileError) {
@@ -36,11 +36,11 @@ extension HTTPFiles {
 
 extension ByteWriter {
     /// Adds a list item with a link.
-    fileprivate mutating func append(_ entry: DirectoryEntry) {
+    fileprivate func append(_ entry: DirectoryEntry) {
         let isDirectory = entry.kind == .directory
         // The dot keeps a colon in the name from looking like a scheme.
         append("<li><a href=\"./")
-        append(percentEncoding: entry.name)
+        for byte in entry.name { append(percentEncoding: byte) }
         if isDirectory { append(ASCII.slash) }
         append("\">")
         append(escaping: entry.name)
@@ -49,7 +49,7 @@ extension ByteWriter {
     }
 
     /// Adds text for HTML; what HTML could take for its own is written as references.
-    fileprivate mutating func append(escaping bytes: [UInt8]) {
+    fileprivate func append(escaping bytes: [UInt8]) {
         for byte in bytes {
             switch byte {
             case 0x26: append("&amp;")
