@@ -1,0 +1,182 @@
+import ToroCore
+
+/// Makes responses of open files and of file errors.
+@Core final class FileAnswers {
+    private let listing: Bool
+    private let budget: BlockBudget
+
+    init(listing: Bool, memory: Int) {
+        self.listing = listing
+        budget = BlockBudget(bytes: memory)
+    }
+
+    /// The file to open for `request`; nil if its method is not for files.
+    func path(of request: HTTPRequest) -> Path? {
+        guard request.method == .get || request.method == .head else { return nil }
+        let name: Path = "index.html"
+        return isDirectory(request) ? request.path.appending(name.bytes) : request.path
+    }
+
+    private func isDirectory(_ request: HTTPRequest) -> Bool {
+        request.path.bytes.last == ASCII.slash
+    }
+
+    /// The answer to a method that is not for files.
+    func refusal(_ request: HTTPRequest) -> HTTPResponse {
+        if request.method == .other { return .explained(.notImplemented) }
+        let response = HTTPResponse.explained(.methodNotAllowed)
+        response.add("Allow", "GET, HEAD")
+        return response
+    }
+
+    /// Whether the names of the directory are to be shown after its index could not be opened.
+    func lists(_ request: HTTPRequest, _ error: FileError) -> Bool {
+        listing && isDirectory(request) && error == .notFound
+    }
+
+    /// The answer when the file cannot be opened.
+    func failure(_ error: FileError, _ request: HTTPRequest) -> HTTPResponse {
+        if error == .isADirectory, !isDirectory(request) { return redirect(request) }
+        switch error {
+        case .notFound, .notADirectory, .nameTooLong, .isADirectory: return .explained(.notFound)
+        case .permissionDenied, .escapesRoot, .tooManyLinks: return .explained(.forbidden)
+        case .invalidPath: return .explained(.badRequest)
+        case .outOfMemory, .cancelled: return .explained(.serviceUnavailable)
+        default: return .explained(.internalServerError)
+        }
+    }
+
+    /// Sends the client to the same path with a slash behind it, for the links in an index to
+    /// work. The path is put together without its empty names: `//host` would lead elsewhere.
+    private func redirect(_ request: HTTPRequest) -> HTTPResponse {
+        let response = HTTPResponse.explained(.movedPermanently)
+        response.begin("Location")
+        response.head.append(ASCII.slash)
+        var isAfterSlash = true
+        for byte in request.path.bytes {
+            let isSlash = byte == ASCII.slash
+            if isSlash && isAfterSlash { continue }
+            response.head.append(percentEncoding: byte)
+            isAfterSlash = isSlash
+        }
+        response.head.append(ASCII.slash)
+        if let query = request.query {
+            response.head.append(0x3F)
+            response.head.append(query)
+        }
+        response.end()
+        return response
+    }
+
+    /// The answer with an open file, or a part of it.
+    func file(_ file: any OpenFile, _ path: Path, _ request: HTTPRequest) -> HTTPResponse {
+        let attributes = file.attributes
+        let size = attributes.size
+        let validators = HTTPValidators(attributes, now: request.connection?.service.clock.wallTime)
+        let plan = FilePlan(request, size, validators)
+        let response: HTTPResponse
+        if let range = plan.range {
+            let blocks = FileBlocks(file, range, budget)
+            response = HTTPResponse(
+                plan.status, type: MediaType.of(path.bytes),
+                length: range.upperBound - range.lowerBound
+            ) { (writer) async throws(HTTPError) in try await blocks.send(to: writer) }
+            response.add("X-Content-Type-Options", "nosniff")
+        } else {
+            file.close()
+            response = .explained(plan.status)
+        }
+        addContentRange(plan, size, to: response)
+        response.add("Accept-Ranges", "bytes")
+        response.add("ETag", bytes: validators.entityTag)
+        response.begin("Last-Modified")
+        validators.lastModified.emit(into: response.head)
+        response.end()
+        return response
+    }
+
+    private func addContentRange(_ plan: FilePlan, _ size: UInt64, to response: HTTPResponse) {
+        guard plan.status == .partialContent || plan.status == .rangeNotSatisfiable else { return }
+        response.begin("Content-Range")
+        response.head.append("bytes ")
+        if let range = plan.range {
+            response.head.append(decimal: range.lowerBound)
+            response.head.append(0x2D)
+            response.head.append(decimal: range.upperBound - 1)
+        } else {
+            response.head.append(0x2A)
+        }
+        response.head.append(ASCII.slash)
+        response.head.append(decimal: size)
+        response.end()
+    }
+}
+
+/// What of a file is to be sent.
+private struct FilePlan {
+    /// The status to answer with.
+    let status: HTTPStatus
+    /// The bytes to send; nil for none, and a status that explains why.
+    let range: Range<UInt64>?
+
+    /// The conditions first, then the range (RFC 9110 section 13.2.2).
+    @Core init(_ request: HTTPRequest, _ size: UInt64, _ validators: HTTPValidators) {
+        self = request.withHead { FilePlan($0, request.head, size, validators) }
+    }
+
+    private init(_ status: HTTPStatus, _ range: Range<UInt64>? = nil) {
+        self.status = status
+        self.range = range
+    }
+
+    private init(
+        _ bytes: RawSpan, _ head: HTTPRequestHead, _ size: UInt64, _ validators: HTTPValidators
+    ) {
+        switch HTTPConditions(bytes, fields: head.fields, validators) {
+        case .notModified: self.init(.notModified)
+        case .failed: self.init(.preconditionFailed)
+        case .proceed:
+            var cursor = HTTPFieldCursor(offset: head.fields)
+            guard head.method == .get, let value = cursor.next("range", in: bytes),
+                cursor.next("range", in: bytes) == nil,
+                HTTPConditions.allowRange(bytes, fields: head.fields, validators)
+            else {
+                self.init(.ok, 0..<size)
+                return
+            }
+            switch HTTPRange(bytes, value, size: size) {
+            case .whole: self.init(.ok, 0..<size)
+            case .part(let range): self.init(.partialContent, range)
+            case .unsatisfiable: self.init(.rangeNotSatisfiable)
+            }
+        }
+    }
+}
+
+extension HTTPValidators {
+    /// The validators of a file: its tag changes with its identity, its time and its length.
+    init(_ attributes: FileAttributes, now: WallTime?) {
+        var tag: [UInt8] = [0x22]
+        HTTPValidators.append(attributes.identity, to: &tag)
+        tag.append(0x2D)
+        HTTPValidators.append(UInt64(bitPattern: attributes.modified.seconds), to: &tag)
+        tag.append(ASCII.dot)
+        HTTPValidators.append(UInt64(attributes.modified.nanoseconds), to: &tag)
+        tag.append(0x2D)
+        HTTPValidators.append(attributes.size, to: &tag)
+        tag.append(0x22)
+        entityTag = tag
+        // A time in the future must not be sent (section 8.8.2.1).
+        let modified = attributes.modified.seconds
+        lastModified = HTTPDate(seconds: now.map { min($0.seconds, modified) } ?? modified)
+    }
+
+    private static func append(_ number: UInt64, to tag: inout [UInt8]) {
+        var shift: UInt64 = 64
+        while shift > 4, number >> (shift - 4) == 0 { shift -= 4 }
+        while shift > 0 {
+            shift -= 4
+            tag.append(ASCII.hexDigit(UInt8(truncatingIfNeeded: number >> shift)))
+        }
+    }
+}

@@ -1,0 +1,28 @@
+public import ToroCore
+
+/// How much of everything a client gets.
+public struct HTTPLimits: Sendable {
+    /// The longest head of a request in bytes; a longer one is answered with 431.
+    public var headBytes = 8_192
+    /// The longest request-target in bytes; a longer one is answered with 414.
+    public var targetBytes = 4_096
+    /// The longest body of a request in bytes; a longer one is answered with 413.
+    public var bodyBytes: UInt64 = 16 * 1_024 * 1_024
+    /// The most bytes of a body nobody asked for that are read to keep the connection.
+    public var discardedBytes = 65_536
+    /// The most connections at a time; further ones wait in the listener's backlog.
+    public var connections = 256
+    /// The time from a request's first byte to the end of its head; then 408.
+    public var headTime = TimeSpan.seconds(10)
+    /// The time without a request after which a connection is closed.
+    public var idleTime = TimeSpan.seconds(60)
+    /// The time without a further byte of a request's body; then 408.
+    public var bodyTime = TimeSpan.seconds(30)
+    /// The time that a peer may take to accept one buffer; then the connection is closed.
+    public var sendTime = TimeSpan.seconds(30)
+    /// The time that a peer has to close its side after the last response.
+    public var closeTime = TimeSpan.seconds(2)
+
+    /// The limits written here.
+    public init() {}
+}

@@ -1,0 +1,69 @@
+extension HTTPRequestHead {
+    /// What the fields that matter to framing and connection said.
+    private struct Control {
+        var hosts = 0
+        var contentLength: UInt64?
+        var transferEncodings = 0
+        var isChunked = false
+        var close = false
+        var keepAlive = false
+    }
+
+    /// Checks all header fields (RFC 9112 section 5) and draws the conclusions of sections 6.3
+    /// and 9.3; a status if the request is refused. `bytes` end with the head.
+    mutating func parseFields(_ bytes: RawSpan) -> HTTPStatus? {
+        var control = Control()
+        var cursor = HTTPFieldCursor(offset: fields)
+        while let field = cursor.next(in: bytes) {
+            // A name is a token: this refuses folded lines, and a blank before the colon.
+            guard let value = field.value, !field.name.isEmpty else { return .badRequest }
+            for index in field.name where !ASCII.isToken(bytes.byte(index)) { return .badRequest }
+            if let refusal = read(bytes, field.name, value, &control) { return refusal }
+        }
+        return conclude(control)
+    }
+
+    private mutating func read(
+        _ bytes: RawSpan, _ name: Range<Int>, _ value: Range<Int>, _ control: inout Control
+    ) -> HTTPStatus? {
+        if bytes.matches(name, "host") {
+            control.hosts += 1
+            guard HTTPRequestHead.isAuthority(bytes, value) else { return .badRequest }
+        } else if bytes.matches(name, "content-length") {
+            // Twice, even with the same value, is refused: nobody honest sends that.
+            guard control.contentLength == nil, let length = bytes.decimal(value) else {
+                return .badRequest
+            }
+            control.contentLength = length
+        } else if bytes.matches(name, "transfer-encoding") {
+            control.transferEncodings += 1
+            control.isChunked = bytes.matches(value, "chunked")
+        } else if bytes.matches(name, "connection") {
+            var list = HTTPListCursor(value)
+            while let option = list.next(in: bytes) {
+                if bytes.matches(option, "close") { control.close = true }
+                if bytes.matches(option, "keep-alive") { control.keepAlive = true }
+            }
+        } else if bytes.matches(name, "expect"), minorVersion == 1 {
+            guard bytes.matches(value, "100-continue") else { return .expectationFailed }
+            expectsContinue = true
+        }
+        return nil
+    }
+
+    private mutating func conclude(_ control: Control) -> HTTPStatus? {
+        guard control.hosts == 1 || (control.hosts == 0 && minorVersion == 0) else {
+            return .badRequest
+        }
+        if control.transferEncodings > 0 {
+            guard minorVersion == 1, control.contentLength == nil else { return .badRequest }
+            guard control.transferEncodings == 1, control.isChunked else { return .notImplemented }
+            framing = .chunked
+        } else if let length = control.contentLength, length > 0 {
+            framing = .length(length)
+        }
+        if framing == .none { expectsContinue = false }
+        keepsAlive = !control.close && (minorVersion == 1 || control.keepAlive)
+        return nil
+    }
+}
