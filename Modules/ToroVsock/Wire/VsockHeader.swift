@@ -63,8 +63,7 @@ struct VsockHeader: Equatable, Sendable {
     func emit(to memory: inout MutableRawSpan, at offset: Int) {
         guard offset >= 0, memory.byteCount - offset >= VsockHeader.size else { return }
         func store<T: FixedWidthInteger & BitwiseCopyable>(_ value: T, _ place: Int) {
-            // SAFETY: the span has a header's length from `offset`, as was just checked.
-            unsafe memory.storeBytes(
+            memory.storeBytes(
                 of: value.littleEndian, toByteOffset: offset + place, as: T.self)
         }
         store(sourceCID, 0)
