@@ -16,7 +16,8 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
     ],
     targets: [
-        .target(name: "Launcher", swiftSettings: settings),
+        .target(name: "CLauncher"),
+        .target(name: "Launcher", dependencies: ["CLauncher"], swiftSettings: settings),
         .executableTarget(
             name: "toro",
             dependencies: [

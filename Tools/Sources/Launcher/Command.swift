@@ -1,24 +1,5 @@
 import Foundation
 
-/// Why the launcher cannot go on: a message for the person at the terminal, and an exit status.
-public struct LaunchError: Error, CustomStringConvertible, Equatable {
-    /// What was wrong and what to do.
-    public let description: String
-    /// The exit status of `toro`: 64 for wrong usage, 69 for a missing program, 125 else.
-    public let status: Int32
-
-    /// An error with that message and status.
-    public init(_ description: String, status: Int32 = 125) {
-        self.description = description
-        self.status = status
-    }
-
-    /// The user asked for what is not possible.
-    public static func usage(_ text: String) -> LaunchError { LaunchError(text, status: 64) }
-    /// A program that is needed is not installed.
-    public static func missing(_ text: String) -> LaunchError { LaunchError(text, status: 69) }
-}
-
 /// A program that ran to its end.
 public struct Finished: Sendable {
     /// Its exit status; 128 + n after signal n.

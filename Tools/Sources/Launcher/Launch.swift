@@ -1,54 +1,106 @@
+import CLauncher
 import Foundation
 
 /// A guest with the host processes that serve it: started together, ended together.
+///
+/// The back ends' sockets have a path for an instant only: the launcher connects to them itself and
+/// hands the descriptors on, so that not even its own sudden death leaves a file behind. Use it on
+/// one thread, which must live as long as the run does.
 public final class Launch {
-    private struct Part {
-        let name: String
-        let process: Process
-    }
+    /// Called when the service listens on a published port.
+    public var onReady: (PublishedPort) -> Void = { _ in }
+    /// Called with the last words of a guest that panicked.
+    public var onPanic: (PanicReport) -> Void = { _ in }
+    /// Whether SIGINT, SIGTERM and SIGHUP to this process end the run.
+    public var handlesSignals = false
 
-    private let folder: String
-    private var parts: [Part] = []
-    private var machine: Machine
+    let log: FileHandle?
+    var parts: [Part] = []
+    var machine: Machine
+    /// Listeners whose back end has not accepted the connection yet.
+    var unanswered: [(part: Part, listener: Int32)] = []
+    /// Descriptors that QEMU inherits.
+    var inherited: [Int32] = []
+    /// What the vsock device says about ports.
+    var announcements: PortAnnouncements?
 
-    /// Prepares `machine` with back ends for its shares and ports; the run's sockets are in a
-    /// folder of its own. `log` gets what the daemons say.
+    /// How long a back end may take to come up, in seconds.
+    static let patience = 10.0
+
+    /// Prepares `machine` with back ends for its shares and ports; `device` is the path of
+    /// `toro-vsock-device`. `log` gets what the parts write to standard error; without it their
+    /// last words are part of the message if one dies.
     public init(
         _ machine: Machine, shares: [Share], ports: [PublishedPort], device: String?,
-        log: FileHandle = .standardError
+        log: FileHandle? = nil
     ) throws(LaunchError) {
         self.machine = machine
+        self.log = log
         _ = try Machine.qemu()
-        let base = ProcessInfo.processInfo.environment["XDG_RUNTIME_DIR"] ?? "/tmp"
-        var template = Array("\(base)/toro-XXXXXX".utf8CString)
-        // SAFETY: mkdtemp writes within the NUL-terminated template.
-        guard unsafe mkdtemp(&template) != nil else {
-            throw LaunchError("cannot make a folder for the run's sockets in \(base)")
-        }
-        folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let folder = try RunFolder()
+        defer { folder.remove() }
         do throws(LaunchError) {
-            for (index, share) in shares.enumerated() {
-                let socket = "\(folder)/fs\(index)"
-                let (program, arguments) = try share.daemon(socket: socket)
-                try start("virtiofsd (share \(share.tag))", program, arguments, log)
-                self.machine.shares.append((share.tag, socket))
-            }
-            if !ports.isEmpty {
-                guard let device else { throw .missing("toro-vsock-device is not built") }
-                let socket = "\(folder)/vsock"
-                var arguments = ["--socket", socket]
-                for port in ports { arguments += ["--publish", port.description] }
-                try start("the vsock device", device, arguments, log)
-                self.machine.vsock = socket
-            }
-            for index in parts.indices {
-                let socket = index < shares.count ? "\(folder)/fs\(index)" : "\(folder)/vsock"
-                try awaitSocket(socket, of: parts[index])
-            }
+            for share in shares { try serve(share, in: folder) }
+            if !ports.isEmpty { try publish(ports, device: device, in: folder) }
         } catch {
             end()
             throw error
         }
+    }
+
+    private func serve(_ share: Share, in folder: RunFolder) throws(LaunchError) {
+        var listener: Int32 = -1
+        var connection: Int32 = -1
+        // SAFETY: both results outlive the call.
+        let error = unsafe toro_socket_pair_by_path(
+            folder.path + "/fs", &listener, &connection)
+        guard error == 0 else {
+            throw LaunchError("cannot make a socket: \(String(cString: strerror(error)))")
+        }
+        inherited.append(connection)
+        let part: Part
+        do throws(LaunchError) {
+            part = try Part(share.daemon(listener: listener))
+        } catch {
+            close(listener)
+            throw error
+        }
+        parts.append(part)
+        unanswered.append((part, listener))
+        machine.shares.append((share.tag, .descriptor(connection)))
+    }
+
+    private func publish(
+        _ ports: [PublishedPort], device: String?, in folder: RunFolder
+    ) throws(LaunchError) {
+        guard let device else {
+            throw .missing("toro-vsock-device is not beside toro: published ports need it")
+        }
+        let socket = folder.path + "/vsock"
+        let (reader, writer) = try makePipe()
+        defer { close(writer) }
+        _ = fcntl(reader, F_SETFL, O_NONBLOCK)
+        let announcements = PortAnnouncements(ports: ports, reader: reader)
+        self.announcements = announcements
+        var arguments = ["--socket", socket, "--cid", "3", "--ready-fd", String(writer)]
+        for port in ports { arguments += ["--publish", port.description] }
+        let part = try Part(
+            Part.Start(
+                name: "the vsock device", program: device,
+                arguments: arguments + ["--die-with-parent"], kept: [writer]))
+        parts.append(part)
+        let deadline = ContinuousClock.now + .seconds(Launch.patience)
+        var connection: Int32 = -1
+        while connection < 0 || !announcements.areAllBound {
+            announcements.read()
+            if connection < 0 { connection = toro_connect(socket) }
+            if let ended = part.reap() { throw died(part, ended) }
+            guard ContinuousClock.now < deadline else { throw Launch.late(part) }
+            if connection < 0 || !announcements.areAllBound { usleep(1000) }
+        }
+        unlink(socket)
+        inherited.append(connection)
+        machine.vsock = .descriptor(connection)
     }
 
     /// Boots the guest, its console on `console`, and waits for its end; `limit` seconds at most.
@@ -57,80 +109,93 @@ public final class Launch {
         console: FileHandle = .standardOutput, limit: Double? = nil
     ) throws(LaunchError) -> Int32 {
         defer { end() }
-        let done = DispatchSemaphore(value: 0)
-        for part in parts { part.process.terminationHandler = { _ in done.signal() } }
-        try start("QEMU", try Machine.qemu(), machine.qemuArguments, .standardError, console) {
-            done.signal()
+        let (output, writer) = try makePipe()
+        defer { close(output) }
+        _ = fcntl(output, F_SETFL, O_NONBLOCK)
+        let qemu: Part
+        do throws(LaunchError) {
+            defer { close(writer) }
+            qemu = try Part(
+                Part.Start(
+                    name: "QEMU", program: Machine.qemu(), arguments: machine.qemuArguments,
+                    output: writer, kept: inherited))
         }
-        guard let qemu = parts.last else { throw LaunchError("QEMU did not start") }
-        let interrupts = [SIGINT, SIGTERM, SIGHUP].map { number in
-            signal(number, SIG_IGN)
-            let source = DispatchSource.makeSignalSource(signal: number)
-            source.setEventHandler { done.signal() }
-            source.resume()
-            return source
+        parts.append(qemu)
+        closeInherited()
+        let signals = try SignalPipe(handlesSignals)
+        defer { signals.stop() }
+        let pass = ConsolePass(from: output, to: console.fileDescriptor)
+        defer { if let report = pass.report() { onPanic(report) } }
+        let ended = try watch(qemu, pass, signals, limit: limit)
+        pass.drain()
+        for part in parts where part !== qemu {
+            if case .killed = part.reap() { throw died(part, part.reap()) }
         }
-        defer { interrupts.forEach { $0.cancel() } }
-        let deadline = limit.map { DispatchTime.now() + $0 } ?? .distantFuture
-        guard done.wait(timeout: deadline) == .success else {
-            throw LaunchError("the guest did not end within \(limit ?? 0) seconds")
-        }
-        // QEMU goes first when the guest ends: give it a moment to be the one that is named.
-        for _ in 0..<20 where qemu.process.isRunning { usleep(10_000) }
-        if qemu.process.isRunning {
-            if let dead = parts.first(where: { !$0.process.isRunning }) {
-                throw LaunchError("\(dead.name) died with status \(dead.process.status)")
-            }
-            throw LaunchError("interrupted", status: 130)
-        }
-        guard let status = Machine.guestStatus(ofQEMU: qemu.process.status) else {
-            throw LaunchError("QEMU ended with status \(qemu.process.status)")
+        guard case .exited(let code) = ended else { throw died(qemu, ended) }
+        guard let status = Machine.guestStatus(ofQEMU: code) else {
+            if code != 0 { throw died(qemu, ended) }
+            throw LaunchError("the guest reset the machine, or QEMU was told to quit")
         }
         return status
     }
 
-    private func start(
-        _ name: String, _ program: String, _ arguments: [String], _ log: FileHandle,
-        _ output: FileHandle? = nil, ended: (@Sendable () -> Void)? = nil
-    ) throws(LaunchError) {
-        let process = Process()
-        // The kernel ends a part when this process dies, however that happens.
-        process.executableURL = URL(fileURLWithPath: "/usr/bin/setpriv")
-        process.arguments = ["--pdeathsig", "KILL", program] + arguments
-        process.standardInput = FileHandle.nullDevice
-        process.standardOutput = output ?? log
-        process.standardError = log
-        if let ended { process.terminationHandler = { _ in ended() } }
-        do {
-            try process.run()
-        } catch {
-            throw .missing("cannot start \(name): \(error.localizedDescription)")
-        }
-        parts.append(Part(name: name, process: process))
+    func closeInherited() {
+        for descriptor in inherited { close(descriptor) }
+        inherited.removeAll()
     }
 
-    private func awaitSocket(_ path: String, of part: Part) throws(LaunchError) {
-        for _ in 0..<2000 {
-            if FileManager.default.fileExists(atPath: path) { return }
-            guard part.process.isRunning else {
-                throw LaunchError("\(part.name) ended with status \(part.process.status)")
-            }
-            usleep(5_000)
-        }
-        throw LaunchError("\(part.name) did not come up within 10 seconds")
+    /// A message for a part that ended when it should not have.
+    func died(_ part: Part, _ end: ProcessEnd?) -> LaunchError {
+        part.readErrors()
+        let words = String(decoding: part.lastWords, as: UTF8.self)
+            .trimmingCharacters(in: .whitespacesAndNewlines)
+        let manner = end?.description ?? ""
+        return LaunchError(
+            "\(part.name) ended \(manner)" + (words.isEmpty ? "" : ":\n" + words))
     }
 
-    /// Ends every part, the last started first, and removes the run's folder.
-    private func end() {
-        for part in parts.reversed() where part.process.isRunning {
-            kill(part.process.processIdentifier, SIGTERM)
+    static func late(_ part: Part) -> LaunchError {
+        LaunchError("\(part.name) did not come up within \(Int(patience)) seconds")
+    }
+
+    /// Ends every part, QEMU first.
+    func end() {
+        closeInherited()
+        for waiting in unanswered { close(waiting.listener) }
+        unanswered.removeAll()
+        announcements = nil
+        for part in parts.reversed() { part.signal(SIGTERM) }
+        let deadline = ContinuousClock.now + .seconds(1)
+        while parts.contains(where: { $0.reap() == nil }), ContinuousClock.now < deadline {
+            var waits = parts.filter { $0.reap() == nil }
+                .map { pollfd(fd: $0.ended, events: Int16(POLLIN), revents: 0) }
+            // SAFETY: the count is the array's.
+            _ = unsafe poll(&waits, nfds_t(waits.count), 100)
         }
-        for _ in 0..<100 where parts.contains(where: { $0.process.isRunning }) { usleep(10_000) }
-        for part in parts where part.process.isRunning {
-            kill(part.process.processIdentifier, SIGKILL)
-        }
-        for part in parts { part.process.waitUntilExit() }
+        for part in parts where part.reap() == nil { kill(-part.pid, SIGKILL) }
+        for part in parts { part.awaitEnd() }
         parts.removeAll()
-        try? FileManager.default.removeItem(atPath: folder)
     }
+}
+
+/// The folder where a run's sockets are for an instant, for its user only.
+struct RunFolder {
+    let path: String
+
+    init() throws(LaunchError) {
+        let wanted = ProcessInfo.processInfo.environment["XDG_RUNTIME_DIR"] ?? "/tmp"
+        // A Unix socket's path has 107 bytes at most.
+        for base in [wanted, "/tmp"] where base.utf8.count < 80 {
+            var template = Array("\(base)/toro-XXXXXX".utf8CString)
+            // SAFETY: mkdtemp writes within the NUL-terminated template.
+            if unsafe mkdtemp(&template) != nil {
+                path = String(
+                    decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+                return
+            }
+        }
+        throw LaunchError("cannot make a folder for the run's sockets in \(wanted) or /tmp")
+    }
+
+    func remove() { try? FileManager.default.removeItem(atPath: path) }
 }

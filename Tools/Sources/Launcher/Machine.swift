@@ -40,9 +40,24 @@ public struct Machine: Sendable {
     /// Civil time at the start; the guest has no other clock to ask.
     public var epoch: Date?
     /// The sockets of the virtio-fs back ends, by tag.
-    public var shares: [(tag: String, socket: String)] = []
+    public var shares: [(tag: String, socket: Socket)] = []
     /// The socket of the vsock back end.
-    public var vsock: String?
+    public var vsock: Socket?
+
+    /// Where QEMU finds a back end.
+    public enum Socket: Equatable, Sendable {
+        /// A Unix socket that it connects to.
+        case path(String)
+        /// A connected descriptor that it inherits.
+        case descriptor(Int32)
+
+        var option: String {
+            switch self {
+            case .path(let path): "path=" + Machine.option(path)
+            case .descriptor(let number): "fd=\(number)"
+            }
+        }
+    }
 
     /// A machine that boots `image`.
     public init(image: String) { self.image = image }
@@ -80,7 +95,7 @@ public struct Machine: Sendable {
         ]
         for (index, share) in shares.enumerated() {
             line += [
-                "-chardev", "socket,id=fs\(index),path=\(Machine.option(share.socket))",
+                "-chardev", "socket,id=fs\(index),\(share.socket.option)",
                 "-device",
                 "vhost-user-fs-device,chardev=fs\(index),tag=\(Machine.option(share.tag)),"
                     + "queue-size=128",
@@ -88,7 +103,7 @@ public struct Machine: Sendable {
         }
         if let vsock {
             line += [
-                "-chardev", "socket,id=vsock,path=\(Machine.option(vsock))",
+                "-chardev", "socket,id=vsock,\(vsock.option)",
                 "-device", "vhost-user-vsock-device,chardev=vsock",
             ]
         }

@@ -29,34 +29,18 @@ public struct Share: Equatable, Sendable {
         }
     }
 
-    /// The program and arguments that serve the share on `socket`.
+    /// How to start the daemon that serves the share to whoever connects to `listener`.
     ///
-    /// The C virtiofsd has no read-only switch: the folder is bound read-only in a mount namespace
-    /// of the daemon's own. Without root the namespace belongs to a user namespace, with a place
-    /// for the daemon's pid file.
-    func daemon(socket: String) throws(LaunchError) -> (program: String, arguments: [String]) {
-        let folders = ["/usr/lib/qemu", "/usr/libexec", "/usr/lib", "/usr/libexec/qemu"]
-        guard let daemon = Command.find("virtiofsd", extra: folders) else {
-            throw .missing("virtiofsd is not installed; on Debian: apt-get install qemu-system-x86")
-        }
-        guard let unshare = Command.find("unshare", extra: ["/usr/bin"]) else {
-            throw .missing("unshare is not installed; on Debian: apt-get install util-linux")
-        }
-        let isRoot = geteuid() == 0
-        var script = "set -e; mount --make-rprivate /; "
-        if !isRoot { script += "mount -t tmpfs tmpfs /run; " }
-        if !isWritable {
-            script += "mount --bind \"$1\" \"$1\"; mount -o remount,ro,bind \"$1\"; "
-        }
-        script += """
-            if "$2" --help 2>&1 | grep -q -- --shared-dir; then
-              exec "$2" --socket-path="$3" --shared-dir "$1" --cache=auto --sandbox=chroot
-            fi
-            exec "$2" --socket-path="$3" -o source="$1" -o cache=auto -o sandbox=chroot
-            """
-        var arguments = isRoot ? ["-m"] : ["-r", "-m"]
-        arguments += ["setpriv", "--pdeathsig", "KILL"]
-        arguments += ["sh", "-c", script, "sh", folder, daemon, socket]
-        return (unshare, arguments)
+    /// The C virtiofsd has no read-only switch, so the folder is made read-only in a mount namespace
+    /// of the daemon's own; without root that belongs to a user namespace.
+    func daemon(listener: Int32) throws(LaunchError) -> Part.Start {
+        let daemon = try FileDaemon.installed()
+        var start = Part.Start(
+            name: "virtiofsd (share \(tag))", program: daemon.path,
+            arguments: daemon.arguments(folder: folder, listener: listener))
+        start.kept = [listener]
+        start.isPrivate = true
+        start.readOnly = isWritable ? nil : folder
+        return start
     }
 }

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What starting a part of a run needs between fork and exec, which posix_spawn has no words for:
+// the death of the parent, mount namespaces, read-only views of folders.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/// A part to start.
+struct toro_part {
+    /// The program's path.
+    const char *_Nonnull program;
+    /// Its arguments, the first being its name; NULL ends the list.
+    char *_Nullable const *_Nonnull arguments;
+    /// What becomes standard input, output and error; -1 is /dev/null.
+    int32_t standard[3];
+    /// Descriptors that it inherits under their numbers.
+    const int32_t *_Nullable kept;
+    size_t kept_count;
+    /// Whether it gets a mount namespace (and, without root, a user namespace) of its own.
+    int32_t is_private;
+    /// A folder that is read-only for it; needs is_private.
+    const char *_Nullable read_only;
+};
+
+/// What stopped a part from starting.
+enum toro_stage {
+    TORO_STAGE_FORK = 1,
+    TORO_STAGE_DESCRIPTORS,
+    TORO_STAGE_NAMESPACE,
+    TORO_STAGE_READ_ONLY,
+    TORO_STAGE_EXEC,
+};
+
+/// Why a part did not start.
+struct toro_failure {
+    /// A toro_stage.
+    int32_t stage;
+    /// An errno.
+    int32_t error;
+};
+
+/// Starts a part in a process group of its own, with default signals, that the kernel kills when
+/// the calling thread ends. Returns its process id; or -1, with `failure` filled in.
+pid_t toro_start(const struct toro_part *_Nonnull part, struct toro_failure *_Nonnull failure);
+
+/// A descriptor that polls readable when the child has ended (pidfd_open), or -1.
+int32_t toro_pidfd(pid_t child);
+
+/// Writes a byte to `descriptor` for each SIGINT, SIGTERM and SIGHUP from now on, and ignores
+/// SIGPIPE; -1 gives the signals their defaults back.
+void toro_watch_signals(int32_t descriptor);
+
+/// Binds a listening Unix socket to `path`, connects to it and removes the path again. Both ends
+/// are close-on-exec. Returns 0 or an errno.
+int32_t toro_socket_pair_by_path(
+    const char *_Nonnull path, int32_t *_Nonnull listener, int32_t *_Nonnull connection);
+
+/// Connects to the Unix socket at `path`. Returns a close-on-exec descriptor, or -1 with errno.
+int32_t toro_connect(const char *_Nonnull path);

@@ -1,0 +1,196 @@
+import CLauncher
+import Foundation
+
+/// A process of a run. The kernel kills it when the launcher dies, however that happens.
+final class Part {
+    /// What a message calls it.
+    let name: String
+    let pid: pid_t
+    /// Polls readable when the process has ended.
+    let ended: Int32
+    /// What it last wrote to standard error, unless that went elsewhere.
+    var lastWords: [UInt8] = []
+    /// The descriptor its standard error is read from; -1 once it is closed.
+    var errors: Int32
+    private(set) var end: ProcessEnd?
+
+    /// How to start a part.
+    struct Start {
+        var name: String
+        var program: String
+        var arguments: [String]
+        /// What becomes its standard output; nil for standard error's pipe.
+        var output: Int32?
+        /// Descriptors that it inherits under their numbers.
+        var kept: [Int32] = []
+        /// Whether it gets a mount namespace of its own.
+        var isPrivate = false
+        /// A folder that it can only read.
+        var readOnly: String?
+    }
+
+    /// Starts a process. The calling thread must live as long as the process is needed.
+    init(_ start: Start) throws(LaunchError) {
+        name = start.name
+        let (reader, writer) = try makePipe()
+        defer { close(writer) }
+        let words = ([start.program] + start.arguments).map { strdup($0) } + [nil]
+        // SAFETY: each word came from strdup, and is freed once.
+        defer { for word in words { unsafe free(word) } }
+        var failure = toro_failure()
+        let pid = start.program.withCString { program in
+            start.kept.withUnsafeBufferPointer { kept in
+                unsafe words.withUnsafeBufferPointer { words in
+                    guard let words = unsafe words.baseAddress else { return pid_t(-1) }
+                    // SAFETY: every pointer of the description outlives the call, which copies
+                    // what the child needs by forking.
+                    return unsafe Part.start(
+                        program, words, kept, start, output: start.output ?? writer,
+                        errors: writer, &failure)
+                }
+            }
+        }
+        guard pid > 0 else {
+            close(reader)
+            throw Part.explain(failure, start)
+        }
+        self.pid = pid
+        ended = toro_pidfd(pid)
+        errors = reader
+        _ = fcntl(reader, F_SETFL, O_NONBLOCK)
+    }
+
+    @unsafe private static func start(
+        _ program: UnsafePointer<CChar>,
+        _ words: UnsafePointer<UnsafeMutablePointer<CChar>?>,
+        _ kept: UnsafeBufferPointer<Int32>, _ start: Start, output: Int32, errors: Int32,
+        _ failure: inout toro_failure
+    ) -> pid_t {
+        func call(_ folder: UnsafePointer<CChar>?) -> pid_t {
+            var part = unsafe toro_part(
+                program: program, arguments: words, standard: (-1, output, errors),
+                kept: kept.baseAddress, kept_count: kept.count,
+                is_private: start.isPrivate ? 1 : 0, read_only: folder)
+            return unsafe toro_start(&part, &failure)
+        }
+        guard let folder = start.readOnly else { return unsafe call(nil) }
+        return unsafe folder.withCString { unsafe call($0) }
+    }
+
+    private static func explain(_ failure: toro_failure, _ start: Start) -> LaunchError {
+        let reason = String(cString: strerror(failure.error))
+        switch UInt32(bitPattern: failure.stage) {
+        case TORO_STAGE_NAMESPACE.rawValue:
+            return LaunchError(
+                """
+                cannot give \(start.name) a mount namespace of its own: \(reason).
+                Without root, this needs user namespaces (see: sysctl user.max_user_namespaces \
+                kernel.unprivileged_userns_clone kernel.apparmor_restrict_unprivileged_userns)
+                """)
+        case TORO_STAGE_READ_ONLY.rawValue:
+            return LaunchError(
+                "cannot make \(start.readOnly ?? "the folder") read-only for \(start.name): "
+                    + "\(reason) (this needs Linux 5.12)")
+        case TORO_STAGE_EXEC.rawValue:
+            return .missing("cannot start \(start.name) (\(start.program)): \(reason)")
+        default:
+            return LaunchError("cannot start \(start.name): \(reason)")
+        }
+    }
+
+    /// Asks whether the process has ended.
+    func reap() -> ProcessEnd? {
+        if let end { return end }
+        var status: Int32 = 0
+        // SAFETY: the status outlives the call.
+        guard unsafe waitpid(pid, &status, WNOHANG) == pid else { return nil }
+        end = ProcessEnd(waitStatus: status)
+        return end
+    }
+
+    /// Sends a signal, unless the process has ended.
+    func signal(_ number: Int32) {
+        if reap() == nil { kill(pid, number) }
+    }
+
+    /// Takes what it wrote to standard error, of which the last 4 KiB are kept.
+    func readErrors() {
+        while errors >= 0, let bytes = readSome(errors) {
+            if bytes.isEmpty {
+                close(errors)
+                errors = -1
+            }
+            lastWords = (lastWords + bytes).suffix(4096)
+        }
+    }
+
+    deinit {
+        if errors >= 0 { close(errors) }
+        if ended >= 0 { close(ended) }
+    }
+}
+
+/// How a process ended.
+public enum ProcessEnd: Equatable, Sendable, CustomStringConvertible {
+    /// It exited with a status.
+    case exited(Int32)
+    /// A signal ended it.
+    case killed(Int32)
+
+    init(waitStatus: Int32) {
+        let signal = waitStatus & 0x7f
+        self = signal == 0 ? .exited(waitStatus >> 8 & 0xff) : .killed(signal)
+    }
+
+    /// "with status 1", "by signal 9 (Killed)".
+    public var description: String {
+        switch self {
+        case .exited(let status): "with status \(status)"
+        case .killed(let signal): "by signal \(signal) (\(String(cString: strsignal(signal))))"
+        }
+    }
+}
+
+/// A close-on-exec pipe.
+func makePipe() throws(LaunchError) -> (reader: Int32, writer: Int32) {
+    var ends: [Int32] = [-1, -1]
+    // SAFETY: pipe2 fills in the two elements.
+    guard unsafe pipe2(&ends, Int32(O_CLOEXEC)) == 0 else {
+        throw LaunchError("cannot make a pipe: \(String(cString: strerror(errno)))")
+    }
+    return (ends[0], ends[1])
+}
+
+/// What can be read now: nothing at the end, nil if there is nothing yet.
+func readSome(_ file: Int32) -> [UInt8]? {
+    var bytes = [UInt8](repeating: 0, count: 16384)
+    // SAFETY: at most the array's length is written.
+    let count = unsafe bytes.withUnsafeMutableBytes { unsafe read(file, $0.baseAddress, $0.count) }
+    if count < 0 { return errno == EAGAIN || errno == EINTR ? nil : [] }
+    return Array(bytes.prefix(count))
+}
+
+/// Writes all bytes; false if the reader is gone.
+func writeAll(_ file: Int32, _ bytes: [UInt8]) -> Bool {
+    var done = 0
+    while done < bytes.count {
+        // SAFETY: the pointer and the length stay within the array.
+        let count = unsafe bytes[done...].withUnsafeBytes {
+            unsafe write(file, $0.baseAddress, $0.count)
+        }
+        if count < 0 && errno != EINTR && errno != EAGAIN { return false }
+        done += max(0, count)
+    }
+    return true
+}
+
+extension Part {
+    /// Waits for the end of a process that was killed.
+    func awaitEnd() {
+        while reap() == nil {
+            var wait = pollfd(fd: ended, events: Int16(POLLIN), revents: 0)
+            // SAFETY: one structure, which outlives the call.
+            _ = unsafe poll(&wait, 1, 100)
+        }
+    }
+}
