@@ -210,3 +210,5 @@ int32_t toro_socket_pair_by_path(const char *path, int32_t *listener, int32_t *c
     *connection = other;
     return 0;
 }
+
+int32_t toro_pipe(int32_t *ends) { return pipe2(ends, O_CLOEXEC) == 0 ? 0 : errno; }

@@ -55,7 +55,7 @@ public final class Launch {
         let error = unsafe toro_socket_pair_by_path(
             folder.path + "/fs", &listener, &connection)
         guard error == 0 else {
-            throw LaunchError("cannot make a socket: \(String(cString: strerror(error)))")
+            throw LaunchError("cannot make a socket: \(reason(error))")
         }
         inherited.append(connection)
         let part: Part
@@ -93,12 +93,14 @@ public final class Launch {
         var connection: Int32 = -1
         while connection < 0 || !announcements.areAllBound {
             announcements.read()
-            if connection < 0 { connection = toro_connect(socket) }
+            // SAFETY: the path is a C string for the call.
+            if connection < 0 { connection = unsafe toro_connect(socket) }
             if let ended = part.reap() { throw died(part, ended) }
             guard ContinuousClock.now < deadline else { throw Launch.late(part) }
             if connection < 0 || !announcements.areAllBound { usleep(1000) }
         }
-        unlink(socket)
+        // SAFETY: the path is a C string for the call.
+        _ = unsafe unlink(socket)
         inherited.append(connection)
         machine.vsock = .descriptor(connection)
     }
@@ -112,15 +114,7 @@ public final class Launch {
         let (output, writer) = try makePipe()
         defer { close(output) }
         _ = fcntl(output, F_SETFL, O_NONBLOCK)
-        let qemu: Part
-        do throws(LaunchError) {
-            defer { close(writer) }
-            qemu = try Part(
-                Part.Start(
-                    name: "QEMU", program: Machine.qemu(), arguments: machine.qemuArguments,
-                    output: writer, kept: inherited))
-        }
-        parts.append(qemu)
+        let qemu = try startQEMU(output: writer)
         closeInherited()
         let signals = try SignalPipe(handlesSignals)
         defer { signals.stop() }
@@ -137,6 +131,16 @@ public final class Launch {
             throw LaunchError("the guest reset the machine, or QEMU was told to quit")
         }
         return status
+    }
+
+    private func startQEMU(output: Int32) throws(LaunchError) -> Part {
+        defer { close(output) }
+        let qemu = try Part(
+            Part.Start(
+                name: "QEMU", program: Machine.qemu(), arguments: machine.qemuArguments,
+                output: output, kept: inherited))
+        parts.append(qemu)
+        return qemu
     }
 
     func closeInherited() {

@@ -16,7 +16,8 @@ public enum Accelerator: String, Sendable, CaseIterable {
         let flags = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
         let words = Set(flags.split(whereSeparator: { $0 == " " || $0 == "\n" }))
         guard words.contains("vmx") || words.contains("svm") else { return .tcg }
-        let file = open("/dev/kvm", O_RDWR | O_CLOEXEC)
+        // SAFETY: the path is a C string for the call.
+        let file = unsafe open("/dev/kvm", O_RDWR | O_CLOEXEC)
         guard file >= 0 else { return .tcg }
         close(file)
         return .kvm

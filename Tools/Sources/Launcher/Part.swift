@@ -34,14 +34,14 @@ final class Part {
         name = start.name
         let (reader, writer) = try makePipe()
         defer { close(writer) }
-        let words = ([start.program] + start.arguments).map { strdup($0) } + [nil]
-        // SAFETY: each word came from strdup, and is freed once.
-        defer { for word in words { unsafe free(word) } }
+        // SAFETY: each word comes from strdup, and is freed once.
+        let words = unsafe ([start.program] + start.arguments).map { unsafe strdup($0) } + [nil]
+        defer { for unsafeword in unsafe words { unsafe free(word) } }
         var failure = toro_failure()
-        let pid = start.program.withCString { program in
-            start.kept.withUnsafeBufferPointer { kept in
+        let pid = unsafe start.program.withCString { program in
+            unsafe start.kept.withUnsafeBufferPointer { kept in
                 unsafe words.withUnsafeBufferPointer { words in
-                    guard let words = unsafe words.baseAddress else { return pid_t(-1) }
+                    guard let words = words.baseAddress else { return pid_t(-1) }
                     // SAFETY: every pointer of the description outlives the call, which copies
                     // what the child needs by forking.
                     return unsafe Part.start(
@@ -73,12 +73,12 @@ final class Part {
                 is_private: start.isPrivate ? 1 : 0, read_only: folder)
             return unsafe toro_start(&part, &failure)
         }
-        guard let folder = start.readOnly else { return unsafe call(nil) }
+        guard let folder = start.readOnly else { return call(nil) }
         return unsafe folder.withCString { unsafe call($0) }
     }
 
     private static func explain(_ failure: toro_failure, _ start: Start) -> LaunchError {
-        let reason = String(cString: strerror(failure.error))
+        let reason = reason(failure.error)
         switch UInt32(bitPattern: failure.stage) {
         case TORO_STAGE_NAMESPACE.rawValue:
             return LaunchError(
@@ -146,18 +146,28 @@ public enum ProcessEnd: Equatable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .exited(let status): "with status \(status)"
-        case .killed(let signal): "by signal \(signal) (\(String(cString: strsignal(signal))))"
+        case .killed(let signal): "by signal \(signal) (\(name(ofSignal: signal)))"
         }
     }
+}
+
+/// What an errno means.
+func reason(_ error: Int32) -> String {
+    // SAFETY: strerror returns a C string, which is copied at once.
+    unsafe String(cString: strerror(error))
+}
+
+private func name(ofSignal number: Int32) -> String {
+    // SAFETY: strsignal returns a C string, which is copied at once.
+    unsafe String(cString: strsignal(number))
 }
 
 /// A close-on-exec pipe.
 func makePipe() throws(LaunchError) -> (reader: Int32, writer: Int32) {
     var ends: [Int32] = [-1, -1]
-    // SAFETY: pipe2 fills in the two elements.
-    guard unsafe pipe2(&ends, Int32(O_CLOEXEC)) == 0 else {
-        throw LaunchError("cannot make a pipe: \(String(cString: strerror(errno)))")
-    }
+    // SAFETY: the call fills in the two elements.
+    let error = unsafe toro_pipe(&ends)
+    guard error == 0 else { throw LaunchError("cannot make a pipe: \(reason(error))") }
     return (ends[0], ends[1])
 }
 

@@ -21,7 +21,7 @@ import Testing
 
     @Test func commasInPathsDoNotSplitOptions() {
         var machine = Machine(image: "image")
-        machine.shares = [("si,te", "/run/a,b")]
+        machine.shares = [("si,te", .path("/run/a,b"))]
         #expect(machine.qemuArguments.contains("socket,id=fs0,path=/run/a,,b"))
         #expect(
             machine.qemuArguments.contains(

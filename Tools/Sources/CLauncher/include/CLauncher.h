@@ -59,3 +59,6 @@ int32_t toro_socket_pair_by_path(
 
 /// Connects to the Unix socket at `path`. Returns a close-on-exec descriptor, or -1 with errno.
 int32_t toro_connect(const char *_Nonnull path);
+
+/// A close-on-exec pipe: `ends[0]` reads what `ends[1]` writes. Returns 0 or an errno.
+int32_t toro_pipe(int32_t *_Nonnull ends);
