@@ -11,13 +11,28 @@ let settings: [SwiftSetting] = [
 
 let package = Package(
     name: "toro-tools",
-    products: [.executable(name: "toro", targets: ["toro"])],
+    products: [
+        .executable(name: "toro", targets: ["toro"]),
+        .executable(name: "toro-vsock-device", targets: ["toro-vsock-device"]),
+        .library(name: "VsockDevice", targets: ["VsockDevice"]),
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
     ],
     targets: [
         .target(name: "CLauncher"),
         .target(name: "Launcher", dependencies: ["CLauncher"], swiftSettings: settings),
+        .target(name: "CHostShims"),
+        .target(name: "VhostUser", dependencies: ["CHostShims"], swiftSettings: settings),
+        .target(
+            name: "VsockDevice", dependencies: ["CHostShims", "VhostUser"], swiftSettings: settings),
+        .executableTarget(
+            name: "toro-vsock-device",
+            dependencies: [
+                "CHostShims", "VhostUser", "VsockDevice",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: settings),
         .executableTarget(
             name: "toro",
             dependencies: [

@@ -100,6 +100,16 @@ public protocol IOBufferOwner: AnyObject {
         }
     }
 
+    /// Calls `body` with the meaningful bytes.
+    ///
+    /// For a buffer in a local constant whose life ends in the same function: Embedded Swift 6.3
+    /// keeps a constant that a span borrows in a heap box, which it then cannot destroy.
+    public borrowing func withBytes<Result: ~Copyable, Failure: Error>(
+        _ body: (RawSpan) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        try body(bytes)
+    }
+
     /// The meaningful bytes, to be changed in place.
     public var mutableBytes: MutableRawSpan {
         @_lifetime(&self)

@@ -87,12 +87,20 @@ public import ToroCore
     /// The response's head, if it is still here, with a chunk's first line behind it.
     private func join(_ line: consuming IOBuffer) throws(HTTPError) -> IOBuffer {
         guard let head = head.take() else { return line }
-        guard var joined = try? IOBuffer(capacity: head.count + line.count) else {
+        return try HTTPBodyWriter.joined(head, line)
+    }
+
+    private static func joined(
+        _ first: borrowing IOBuffer, _ second: borrowing IOBuffer
+    ) throws(HTTPError) -> IOBuffer {
+        do throws(OutOfMemory) {
+            var both = try IOBuffer(capacity: first.count + second.count)
+            both.append(first.bytes)
+            both.append(second.bytes)
+            return both
+        } catch {
             throw .outOfMemory
         }
-        joined.append(head.bytes)
-        joined.append(line.bytes)
-        return joined
     }
 
     private func send(

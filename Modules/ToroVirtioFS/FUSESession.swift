@@ -233,6 +233,6 @@ extension FUSERequest {
     /// is freed at the end.
     func withReply<Result>(_ body: (RawSpan) -> Result?) -> Result? {
         guard let reply = message.take() else { return nil }
-        return body(reply.bytes)
+        return reply.withBytes(body)
     }
 }

@@ -113,6 +113,11 @@ public import ToroVirtio
         entries.removeAll(keepingCapacity: true)
         position = 0
         guard block.count > 0 else { return false }
+        try take(block)
+        return true
+    }
+
+    private func take(_ block: borrowing IOBuffer) throws(FileError) {
         var at = 0
         while at < block.count {
             // Each entry is 24 bytes at least, so the loop ends; a cut one breaks the protocol.
@@ -123,6 +128,5 @@ public import ToroVirtio
             offset = parsed.offset
             if !parsed.isDot { entries.append(parsed.entry) }
         }
-        return true
     }
 }

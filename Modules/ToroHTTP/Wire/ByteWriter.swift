@@ -82,14 +82,18 @@ final class ByteWriter {
         case .some(let buffer): if buffer.freeCapacity >= count { return }
         case .none: return
         }
-        buffer = ByteWriter.grow(buffer.take(), count)
+        guard let old = buffer.take() else { return }
+        buffer = ByteWriter.grow(old, count)
     }
 
-    private static func grow(_ old: consuming IOBuffer?, _ count: Int) -> IOBuffer? {
-        guard let old else { return nil }
+    private static func grow(_ old: consuming IOBuffer, _ count: Int) -> IOBuffer? {
         let capacity = max(old.capacity * 2, old.count + count)
-        guard var new = try? IOBuffer(capacity: capacity) else { return nil }
-        new.append(old.bytes)
-        return new
+        do throws(OutOfMemory) {
+            var new = try IOBuffer(capacity: capacity)
+            new.append(old.bytes)
+            return new
+        } catch {
+            return nil
+        }
     }
 }

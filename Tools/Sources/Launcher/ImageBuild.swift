@@ -8,6 +8,33 @@ public struct Image: Sendable {
     public let symbols: String
     /// The bytes of the stripped image.
     public let size: Int
+    /// What it needs.
+    public let manifest: Manifest
+
+    /// An image that was built before; its symbols are beside it if they are anywhere.
+    public init(file: String) throws(LaunchError) {
+        guard let bytes = FileManager.default.contents(atPath: file) else {
+            throw .usage("cannot read the image \(file)")
+        }
+        guard bytes.starts(with: [0x7f, 0x45, 0x4c, 0x46]) else {
+            throw .usage("\(file) is neither a package's folder nor an ELF image")
+        }
+        path = file
+        symbols = file.hasSuffix(".image") ? String(file.dropLast(6)) : file
+        size = bytes.count
+        if let note = ImageNote.find(in: bytes) {
+            manifest = try Manifest(note, name: "the manifest in \(file)")
+        } else {
+            manifest = Manifest()
+        }
+    }
+
+    init(path: String, symbols: String, size: Int, manifest: Manifest) {
+        self.path = path
+        self.symbols = symbols
+        self.size = size
+        self.manifest = manifest
+    }
 }
 
 /// Builds guests from packages.
@@ -19,11 +46,17 @@ public struct ImageBuild: Sendable {
         sdk = try GuestSDK(root: root, below: root + "/.build/toro")
     }
 
-    /// Builds `product` of the package in `folder`; `log` gets the compiler's output if it fails.
-    public func build(package folder: String, product: String) throws(LaunchError) -> Image {
+    /// Builds the image of the package in `folder`: `product`, or what its manifest names, or what
+    /// is named like the folder.
+    public func build(
+        package folder: String, product: String? = nil
+    ) throws(LaunchError) -> Image {
         guard FileManager.default.fileExists(atPath: folder + "/Package.swift") else {
             throw .usage("\(folder) is no package: it has no Package.swift")
         }
+        let manifest = try Manifest(package: folder)
+        let product =
+            product ?? manifest.product ?? URL(fileURLWithPath: folder).lastPathComponent
         guard let swift = Command.find("swift") else {
             throw .missing("swift is not in PATH: install Swift 6.3 from swift.org/install")
         }
@@ -44,11 +77,23 @@ public struct ImageBuild: Sendable {
         guard let strip = Command.find("llvm-objcopy") ?? Command.find("objcopy") else {
             throw .missing("llvm-objcopy is not in PATH; it comes with the Swift toolchain")
         }
-        let stripped = try Command.capture(strip, ["--strip-all", symbols, path])
-        guard stripped.status == 0 else {
-            throw LaunchError("stripping \(symbols) failed: " + stripped.output)
+        let note = scratch + "/" + product + ".note"
+        guard
+            FileManager.default.createFile(
+                atPath: note, contents: ImageNote.encode(manifest.embedded))
+        else { throw LaunchError("cannot write \(note)") }
+        for arguments in [
+            ["--strip-all", symbols, path],
+            ["--add-section=\(ImageNote.section)=\(note)", path],
+        ] {
+            let ended = try Command.capture(strip, arguments)
+            guard ended.status == 0 else {
+                throw LaunchError("making \(path) of \(symbols) failed: " + ended.output)
+            }
         }
         let attributes = try? FileManager.default.attributesOfItem(atPath: path)
-        return Image(path: path, symbols: symbols, size: attributes?[.size] as? Int ?? 0)
+        return Image(
+            path: path, symbols: symbols, size: attributes?[.size] as? Int ?? 0,
+            manifest: manifest)
     }
 }

@@ -87,7 +87,7 @@ public final class Launch {
         let part = try Part(
             Part.Start(
                 name: "the vsock device", program: device,
-                arguments: arguments + ["--die-with-parent"], kept: [writer]))
+                arguments: arguments, kept: [writer]))
         parts.append(part)
         let deadline = ContinuousClock.now + .seconds(Launch.patience)
         var connection: Int32 = -1

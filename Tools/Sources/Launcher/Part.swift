@@ -36,7 +36,7 @@ final class Part {
         defer { close(writer) }
         // SAFETY: each word comes from strdup, and is freed once.
         let words = unsafe ([start.program] + start.arguments).map { unsafe strdup($0) } + [nil]
-        defer { for unsafeword in unsafe words { unsafe free(word) } }
+        defer { unsafe words.forEach { unsafe free($0) } }
         var failure = toro_failure()
         let pid = unsafe start.program.withCString { program in
             unsafe start.kept.withUnsafeBufferPointer { kept in

@@ -7,7 +7,14 @@ public struct PublishedPort: Equatable, Sendable, CustomStringConvertible {
     /// The guest's vsock port.
     public var guestPort: UInt32
 
-    /// Parses [HOST:]PORT:GUESTPORT.
+    /// A port of loopback.
+    public init(port: UInt16, guestPort: UInt32) {
+        host = "127.0.0.1"
+        self.port = port
+        self.guestPort = guestPort
+    }
+
+    /// Parses [HOST:]PORT:GUESTPORT; an IPv6 host stands in brackets.
     public init(parsing text: String) throws(LaunchError) {
         let words = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
         guard words.count >= 2, let port = UInt16(words[words.count - 2]),
@@ -20,4 +27,10 @@ public struct PublishedPort: Equatable, Sendable, CustomStringConvertible {
 
     /// HOST:PORT:GUESTPORT.
     public var description: String { "\(host):\(port):\(guestPort)" }
+
+    /// What a client of this host writes: HOST:PORT, loopback for a host that stands for all.
+    public var address: String {
+        let name = ["0.0.0.0": "127.0.0.1", "[::]": "[::1]"][host] ?? host
+        return "\(name):\(port)"
+    }
 }

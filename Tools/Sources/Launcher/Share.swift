@@ -14,18 +14,27 @@ public struct Share: Equatable, Sendable {
         guard let mark = text.firstIndex(of: "="), mark != text.startIndex else {
             throw .usage("--share takes TAG=FOLDER or TAG=FOLDER:rw, not \(text)")
         }
-        tag = String(text[..<mark])
+        var path = String(text[text.index(after: mark)...])
+        let isWritable = path.hasSuffix(":rw")
+        if isWritable { path.removeLast(3) }
+        try self.init(tag: String(text[..<mark]), folder: path, isWritable: isWritable)
+    }
+
+    /// The share of a folder that exists.
+    public init(tag: String, folder path: String, isWritable: Bool = false) throws(LaunchError) {
+        self.tag = tag
+        self.isWritable = isWritable
         guard tag.utf8.count <= 36 else {
             throw .usage("the tag \(tag) is longer than 36 bytes")
         }
-        var path = String(text[text.index(after: mark)...])
-        isWritable = path.hasSuffix(":rw")
-        if isWritable { path.removeLast(3) }
         folder = URL(fileURLWithPath: path).standardizedFileURL.path
         var status = stat()
         // SAFETY: the path is a C string for the call, and the structure outlives it.
-        guard unsafe stat(folder, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
+        guard unsafe stat(folder, &status) == 0 else {
             throw .usage("the folder \(folder) of the share \(tag) does not exist")
+        }
+        guard status.st_mode & S_IFMT == S_IFDIR else {
+            throw .usage("\(folder), to be shared as \(tag), is no folder")
         }
     }
 

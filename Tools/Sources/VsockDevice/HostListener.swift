@@ -1,0 +1,104 @@
+import Glibc
+import VhostUser
+
+/// Where clients of the host connect.
+public enum HostAddress: Equatable, Sendable, CustomStringConvertible {
+    /// A TCP port of an address; 0 is any free port.
+    case tcp(host: String, port: UInt16)
+    /// A Unix socket.
+    case unix(path: String)
+
+    /// The address as the options spell it.
+    public var description: String {
+        switch self {
+        case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+        case .unix(let path): "unix:\(path)"
+        }
+    }
+
+    /// A non-blocking listener there, and the TCP port it got.
+    public func listen() throws(HostError) -> (file: Int32, port: UInt16) {
+        switch self {
+        case .tcp(let host, let port): try HostAddress.listen(host, port, name: description)
+        case .unix(let path): (try HostAddress.listen(unix: path), 0)
+        }
+    }
+
+    /// A listening Unix socket, for its user only.
+    public static func listen(unix path: String) throws(HostError) -> Int32 {
+        var address = sockaddr_un()
+        let bytes = Array(path.utf8)
+        let room = MemoryLayout.size(ofValue: address.sun_path)
+        guard bytes.count < room, !bytes.contains(0) else {
+            throw HostError("the socket path \(path) is longer than \(room - 1) bytes")
+        }
+        address.sun_family = sa_family_t(AF_UNIX)
+        // SAFETY: the path is shorter than the field, which is zeroed.
+        unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: bytes) }
+        let file = socket(
+            AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0
+        )
+        guard file >= 0 else { throw .system("cannot make a socket") }
+        let mask = umask(0o077)
+        // SAFETY: the structure is the length that the call is told.
+        let isBound = unsafe withUnsafeBytes(of: &address) { raw in
+            unsafe bind(
+                file, raw.baseAddress!.assumingMemoryBound(to: sockaddr.self),
+                socklen_t(raw.count))
+        }
+        umask(mask)
+        guard isBound == 0, Glibc.listen(file, 4096) == 0 else {
+            let error = HostError.system("cannot listen on \(path)")
+            close(file)
+            throw error
+        }
+        return file
+    }
+
+    private static func listen(
+        _ host: String, _ port: UInt16, name: String
+    ) throws(HostError) -> (file: Int32, port: UInt16) {
+        var hints = unsafe addrinfo()
+        unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        unsafe hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
+        var found: UnsafeMutablePointer<addrinfo>?
+        // SAFETY: the result is freed below, and not used after.
+        let status = unsafe getaddrinfo(host, String(port), &hints, &found)
+        guard status == 0, let info = unsafe found else {
+            // SAFETY: gai_strerror returns a C string, which is copied at once.
+            let reason = unsafe String(cString: gai_strerror(status))
+            throw HostError("\(host) is no address: \(reason)")
+        }
+        defer { unsafe freeaddrinfo(found) }
+        let flags = Int32(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
+        let file = unsafe socket(info.pointee.ai_family, info.pointee.ai_socktype | flags, 0)
+        guard file >= 0 else { throw .system("cannot make a socket for \(name)") }
+        var one: Int32 = 1
+        // SAFETY: the number outlives the call.
+        _ = unsafe setsockopt(file, SOL_SOCKET, SO_REUSEADDR, &one, 4)
+        // SAFETY: address and length are getaddrinfo's.
+        guard unsafe bind(file, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0,
+            Glibc.listen(file, 4096) == 0
+        else {
+            let error: HostError =
+                errno == EADDRINUSE
+                ? HostError("\(name) is in use: choose another port")
+                : .system("cannot listen on \(name)")
+            close(file)
+            throw error
+        }
+        return (file, localPort(file) ?? port)
+    }
+
+    private static func localPort(_ file: Int32) -> UInt16? {
+        var address = sockaddr_storage()
+        var length = socklen_t(MemoryLayout.size(ofValue: address))
+        // SAFETY: the structure is the length that the call is told.
+        return unsafe withUnsafeMutableBytes(of: &address) { raw -> UInt16? in
+            let base = unsafe raw.baseAddress!.assumingMemoryBound(to: sockaddr.self)
+            guard unsafe getsockname(file, base, &length) == 0 else { return nil }
+            // The port is the second field, in network order, of IPv4's and IPv6's addresses.
+            return unsafe UInt16(raw[2]) << 8 | UInt16(raw[3])
+        }
+    }
+}

@@ -1,0 +1,45 @@
+import ArgumentParser
+import Foundation
+import Launcher
+
+struct Build: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Builds a package's image.",
+        discussion: "The same sources give the same bytes, wherever they are.")
+
+    @Argument(help: "The package's folder.") var path: String
+    @Option(name: .shortAndLong, help: "Where the image goes.") var output: String?
+    @Option(help: "The executable product; by default what toro.json or the folder names.")
+    var product: String?
+
+    func run() throws {
+        try Toro.reporting {
+            let image = try Toro.build(Toro.absolute(path), product: product)
+            if let output {
+                do {
+                    try? FileManager.default.removeItem(atPath: output)
+                    try FileManager.default.copyItem(atPath: image.path, toPath: output)
+                } catch {
+                    throw LaunchError("cannot write \(output): \(error.localizedDescription)")
+                }
+            }
+            print("\(output ?? image.path): \(image.size) bytes")
+            return 0
+        }
+    }
+}
+
+extension Toro {
+    /// Builds the image of a package's folder, and says so if that takes long.
+    static func build(
+        _ folder: String, product: String? = nil, quiet: Bool = false
+    ) throws -> Image {
+        let builder = try ImageBuild(root: Toro.root)
+        let timer = DispatchSource.makeTimerSource()
+        timer.schedule(deadline: .now() + 2)
+        timer.setEventHandler { say("building \(URL(fileURLWithPath: folder).lastPathComponent)") }
+        if !quiet { timer.resume() }
+        defer { if !quiet { timer.cancel() } }
+        return try builder.build(package: folder, product: product)
+    }
+}

@@ -1,0 +1,103 @@
+import ArgumentParser
+import Foundation
+import Launcher
+
+struct Run: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Builds a package if needed and boots its image as a microVM.",
+        usage: "toro run <path> [--share TAG=FOLDER[:rw]] [--publish [HOST:]PORT:GUESTPORT] …",
+        discussion: """
+            The guest sees the folders you share, read-only unless you add :rw, and is reached at \
+            the ports you publish, on loopback unless you name a host. What the package's \
+            toro.json says it needs has defaults there.
+
+            Ends with the guest's exit status; with 125 if a part of the run failed, 64 for wrong \
+            usage, 69 if a program is missing. Ctrl-C ends the guest and everything that serves it.
+
+              toro run Samples/StaticWebServer
+              toro run Samples/StaticWebServer --share site=$HOME/www --publish 9000:80
+            """)
+
+    @Argument(help: "A package's folder, or an image that was built.") var path: String
+    @Option(help: "TAG=FOLDER[:rw]: a folder that the guest sees under that tag.")
+    var share: [String] = []
+    @Option(help: "[HOST:]PORT:GUESTPORT: a port of this host that leads to one of the guest.")
+    var publish: [String] = []
+    @Option(help: "RAM, such as 32M.") var memory: String?
+    @Option(help: "Cores.") var cpus = 1
+    @Option(help: "auto, kvm or tcg.") var accel = "auto"
+    @Option(name: .customLong("env"), help: "NAME=VALUE for the service's environment.")
+    var environment: [String] = []
+    @Flag(name: .shortAndLong, help: "Says nothing but what the guest says.") var quiet = false
+    @Argument(parsing: .postTerminator, help: "The service's arguments, behind --.")
+    var arguments: [String] = []
+
+    func run() throws {
+        try Toro.reporting {
+            // What the user got wrong is said before anything is built.
+            let shares = try share.map { try Share(parsing: $0) }
+            let ports = try publish.map { try PublishedPort(parsing: $0) }
+            var machine = try self.machine()
+            let (image, package) = try self.image()
+            let needs = Needs(image.manifest, package: package)
+            machine.image = image.path
+            machine.memory =
+                try MemorySize(parsing: memory ?? image.manifest.memory ?? "32M").description
+            let launch = try Launch(
+                machine, shares: needs.shares(given: shares), ports: needs.ports(given: ports),
+                device: Toro.vsockDevice)
+            launch.handlesSignals = true
+            let name = URL(fileURLWithPath: image.path).deletingPathExtension().lastPathComponent
+            say(
+                "booting \(name): \(image.size) bytes, \(machine.memory) of RAM, "
+                    + "\(machine.accelerator.resolved.rawValue.uppercased())")
+            launch.onReady = { port in
+                let need = image.manifest.ports?.first { $0.guest == port.guestPort }
+                let url = need?.scheme.map { "\($0)://\(port.address)/" } ?? port.address
+                say("ready: \(url)" + (need?.purpose.map { " (\($0))" } ?? ""))
+            }
+            launch.onPanic = { report in
+                Toro.say(report.description(symbols: SymbolTable(of: image.symbols)))
+            }
+            return try launch.run()
+        }
+    }
+
+    private func say(_ text: String) {
+        if !quiet { Toro.say(text) }
+    }
+
+    private func machine() throws -> Machine {
+        var machine = Machine(image: "")
+        guard let accelerator = Accelerator(rawValue: accel) else {
+            throw LaunchError.usage("--accel takes auto, kvm or tcg, not \(accel)")
+        }
+        guard (1...255).contains(cpus) else {
+            throw LaunchError.usage("--cpus takes a number from 1 to 255")
+        }
+        machine.accelerator = accelerator
+        machine.cores = cpus
+        machine.arguments = arguments
+        machine.epoch = Date()
+        for entry in environment {
+            guard let mark = entry.firstIndex(of: "="), mark != entry.startIndex else {
+                throw LaunchError.usage("--env takes NAME=VALUE, not \(entry)")
+            }
+            machine.environment.append(
+                (String(entry[..<mark]), String(entry[entry.index(after: mark)...])))
+        }
+        return machine
+    }
+
+    /// The image, and the package's folder if it was built from one.
+    private func image() throws -> (Image, package: String?) {
+        let full = Toro.absolute(path)
+        var isFolder: ObjCBool = false
+        // SAFETY: the flag outlives the call.
+        guard unsafe FileManager.default.fileExists(atPath: full, isDirectory: &isFolder) else {
+            throw LaunchError.usage("there is no \(path)")
+        }
+        guard isFolder.boolValue else { return (try Image(file: full), nil) }
+        return (try Toro.build(full, quiet: quiet), full)
+    }
+}
