@@ -101,10 +101,10 @@ public import ToroVirtio
     private func child(
         _ name: ArraySlice<UInt8>, of parent: Node
     ) async throws(FileError) -> Node {
-        if let known = names.find(name, in: parent.id, at: session.clock.now) { return known }
+        if let known = names.find(name, in: parent, at: session.clock.now) { return known }
         let (node, validity) = try await session.lookup(name, in: parent)
         if validity > .zero {
-            names.insert(name, in: parent.id, node, until: session.clock.now + validity)
+            names.insert(name, in: parent, node, until: session.clock.now + validity)
         }
         return node
     }
@@ -114,7 +114,8 @@ public import ToroVirtio
 /// an old one.
 @Core struct NameCache<Transport: VirtioTransport> {
     private struct Entry {
-        var parent: UInt64
+        /// Held, so that the host does not give its number to another directory meanwhile.
+        var parent: FUSENode<Transport>
         var name: [UInt8]
         var node: FUSENode<Transport>
         var validUntil: Instant
@@ -124,18 +125,19 @@ public import ToroVirtio
     private var entries = [Entry?](repeating: nil, count: NameCache.size)
 
     func find(
-        _ name: ArraySlice<UInt8>, in parent: UInt64, at now: Instant
+        _ name: ArraySlice<UInt8>, in parent: FUSENode<Transport>, at now: Instant
     ) -> FUSENode<Transport>? {
-        guard let entry = entries[Self.place(name, parent)], entry.parent == parent,
+        guard let entry = entries[Self.place(name, parent.id)], entry.parent.id == parent.id,
             now < entry.validUntil, entry.name.elementsEqual(name)
         else { return nil }
         return entry.node
     }
 
     mutating func insert(
-        _ name: ArraySlice<UInt8>, in parent: UInt64, _ node: FUSENode<Transport>, until: Instant
+        _ name: ArraySlice<UInt8>, in parent: FUSENode<Transport>, _ node: FUSENode<Transport>,
+        until: Instant
     ) {
-        entries[Self.place(name, parent)] = Entry(
+        entries[Self.place(name, parent.id)] = Entry(
             parent: parent, name: Array(name), node: node, validUntil: until)
     }
 

@@ -163,8 +163,9 @@ public import ToroVirtio
             packet.removeFirst(count)
         }
         let done = total - packet.count
-        guard let buffer = packet.body.take() else { fatalError("a packet has lost its body") }
+        guard var buffer = packet.body.take() else { fatalError("a packet has lost its body") }
         if let failed { return Completed(buffer, .failure(failed)) }
+        buffer.removeAll()
         return Completed(buffer, .success(done))
     }
 }
