@@ -11,7 +11,7 @@ public struct HTTPLimits: Sendable {
     /// The most bytes of a body nobody asked for that are read to keep the connection.
     public var discardedBytes = 65_536
     /// The most connections at a time; further ones wait in the listener's backlog.
-    public var connections = 256
+    public var connections = 2_048
     /// The time from a request's first byte to the end of its head; then 408.
     public var headTime = TimeSpan.seconds(10)
     /// The time without a request after which a connection is closed.
