@@ -51,8 +51,9 @@ let package = Package(
                 "ToroVirtio",
             ],
             path: "Platform/microvm/ToroMicroVM", swiftSettings: settings),
+        .target(name: "CToroHost", path: "Platform/host/CToroHost"),
         .target(
-            name: "ToroHost", dependencies: ["ToroCore", "ToroProcess"],
+            name: "ToroHost", dependencies: ["CToroHost", "ToroCore", "ToroProcess"],
             path: "Platform/host/ToroHost", swiftSettings: settings),
         tests(of: "ToroCore", ["ToroTesting"]),
         tests(of: "ToroMemory", ["ToroTesting"]),
@@ -63,7 +64,7 @@ let package = Package(
         tests(of: "ToroHTTP", ["ToroTesting", "ToroHost"]),
         tests(of: "ToroTesting", []),
         tests(of: "MachineDescription", []),
-        tests(of: "ToroHost", ["ToroTesting"]),
+        tests(of: "ToroHost", ["ToroHTTP", "ToroTesting"]),
     ],
     swiftLanguageModes: [.v6]
 )

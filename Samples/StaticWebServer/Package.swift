@@ -14,6 +14,9 @@ let package = Package(
             name: "StaticWebServerVM",
             dependencies: ["StaticWebServer"]
                 + toro("ToroCore", "ToroMicroVM", "ToroVirtioFS", "ToroVsock")),
+        .executableTarget(
+            name: "StaticWebServerHost",
+            dependencies: ["StaticWebServer"] + toro("ToroCore", "ToroHost")),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -5,14 +5,17 @@ public import ToroHTTP
 public struct StaticWebServer<Site: FileSystem, Port: Listener>: Microservice {
     let site: Site
     let port: Port
+    let listing: Bool
 
-    /// A server for the files of `site`, to the clients of `port`.
-    public init(site: Site, port: Port) {
+    /// A server for the files of `site`, to the clients of `port`; with `listing`, also for the
+    /// names in a folder that has no `index.html`.
+    public init(site: Site, port: Port, listing: Bool = false) {
         self.site = site
         self.port = port
+        self.listing = listing
     }
 
     public func run() async throws(HTTPServerError) {
-        try await HTTPServer(files: site, listing: true).serve(port)
+        try await HTTPServer(files: site, listing: listing).serve(port)
     }
 }

@@ -8,6 +8,7 @@ import ToroVsock
 @main struct Appliance: MicroVMAppliance {
     static func wire(_ vm: MicroVM) async throws(WiringError) -> some Microservice {
         StaticWebServer(
-            site: try await vm.virtioFS(tag: "site"), port: try vm.vsock().listen(80))
+            site: try await vm.virtioFS(tag: "site"), port: try vm.vsock().listen(80),
+            listing: vm.environment("LISTING") != nil)
     }
 }
