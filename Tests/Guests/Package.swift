@@ -2,22 +2,28 @@
 import PackageDescription
 
 // Guests that the tests boot: each shows, or breaks, one promise of the platform.
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"), .strictMemorySafety(),
+]
+
+func toro(_ names: String...) -> [Target.Dependency] {
+    names.map { .product(name: $0, package: "toro") }
+}
+
 let package = Package(
     name: "guests",
     dependencies: [.package(name: "toro", path: "../..")],
     targets: [
         .executableTarget(
             name: "Probe",
-            dependencies: [
-                .product(name: "ToroCore", package: "toro"),
-                .product(name: "ToroMicroVM", package: "toro"),
-                .product(name: "ToroProcess", package: "toro"),
-                .product(name: "ToroTesting", package: "toro"),
-                .product(name: "ToroVirtioFS", package: "toro"),
-            ],
-            swiftSettings: [
-                .enableUpcomingFeature("NonisolatedNonsendingByDefault"), .strictMemorySafety(),
-            ])
+            dependencies: toro(
+                "ToroCore", "ToroMicroVM", "ToroProcess", "ToroTesting", "ToroVirtioFS"),
+            swiftSettings: settings),
+        .executableTarget(
+            name: "WebProbe",
+            dependencies: toro(
+                "ToroCore", "ToroHTTP", "ToroMicroVM", "ToroVirtioFS", "ToroVsock"),
+            swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

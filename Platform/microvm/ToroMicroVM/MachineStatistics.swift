@@ -1,0 +1,36 @@
+import CMicroVM
+import ToroMemory
+import ToroProcess
+
+/// What the running core has done and holds: for a service that reports it, and for tests.
+public struct MachineStatistics: Equatable, Sendable {
+    /// The usable bytes of the heap objects there are.
+    public var liveBytes = 0
+    /// The heap objects there are.
+    public var liveObjects = 0
+    /// The bytes that `memcpy` and `memmove` have copied.
+    public var copiedBytes: UInt64 = 0
+    /// Jobs that the run loop has run.
+    public var jobs: UInt64 = 0
+    /// How often the core has waited for an interrupt.
+    public var halts: UInt64 = 0
+}
+
+extension MicroVM {
+    /// The figures of the running core.
+    public var statistics: MachineStatistics {
+        var figures = MachineStatistics()
+        #if hasFeature(Embedded)
+        let heap = KernelHeap.arena.statistics
+        figures.liveBytes = heap.liveBytes
+        figures.liveObjects = heap.liveObjects
+        // SAFETY: the running core's block is always there, and so is its loop when tasks run.
+        figures.copiedBytes = unsafe toro_core().pointee.copied_bytes
+        if let loop = unsafe Machine.loop?.statistics {
+            figures.jobs = loop.jobs
+            figures.halts = loop.halts
+        }
+        #endif
+        return figures
+    }
+}

@@ -1,0 +1,69 @@
+import ToroCore
+import ToroHTTP
+import ToroMicroVM
+import ToroVirtioFS
+import ToroVsock
+
+/// The web server of Samples/StaticWebServer that also tells how its machine is doing.
+struct WebProbe<Site: FileSystem, Port: Listener>: Microservice {
+    let site: Site
+    let port: Port
+    let report: @Core () -> [UInt8]
+
+    func run() async throws(HTTPServerError) {
+        let files = HTTPFiles(site)
+        let statistics = Array("/.statistics".utf8)
+        let crash = Array("/.crash".utf8)
+        try await HTTPServer { (request) async throws(HTTPError) in
+            if request.path.bytes == statistics {
+                return HTTPResponse(type: "text/plain", bytes: report())
+            }
+            if request.path.bytes == crash { await WebProbe.first() }
+            return await files.respond(to: request)
+        }.serve(port)
+    }
+
+    /// Three calls deep, each awaited, and then a trap.
+    @inline(never) static func first() async { await second() }
+
+    @inline(never) static func second() async {
+        await Task.yield()
+        await third()
+    }
+
+    @inline(never) static func third() async {
+        await Task.yield()
+        let nothing: [Int] = []
+        if nothing[index()] == 0 { print("unreachable") }
+    }
+
+    @inline(never) static func index() -> Int { 3 }
+}
+
+@main struct Appliance: MicroVMAppliance {
+    static func wire(_ vm: MicroVM) async throws(WiringError) -> some Microservice {
+        let site = try await vm.virtioFS(tag: "site")
+        let driver = try vm.vsock(bufferAllocation: credit(vm))
+        return WebProbe(site: site, port: try driver.listen(80)) {
+            var text: [UInt8] = []
+            func add(_ name: StaticString, _ value: Int) {
+                text += Path(stringLiteral: name).bytes + Array((" " + String(value) + "\n").utf8)
+            }
+            let figures = vm.statistics
+            add("bytes", figures.liveBytes)
+            add("objects", figures.liveObjects)
+            add("copied", Int(truncatingIfNeeded: figures.copiedBytes))
+            add("halts", Int(truncatingIfNeeded: figures.halts))
+            add("jobs", Int(truncatingIfNeeded: figures.jobs))
+            add("connections", driver.connectionCount)
+            add("requests", site.peakRequestsInFlight)
+            return text
+        }
+    }
+
+    /// What `--env CREDIT=BYTES` says.
+    private static func credit(_ vm: MicroVM) -> UInt32 {
+        guard let text = vm.environment("CREDIT") else { return 64 << 10 }
+        return text.utf8.reduce(0) { $0 &* 10 &+ UInt32($1 &- 0x30) }
+    }
+}
