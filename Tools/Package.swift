@@ -17,7 +17,8 @@ let package = Package(
         .library(name: "VsockDevice", targets: ["VsockDevice"]),
     ],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(name: "toro", path: ".."),
     ],
     targets: [
         .target(name: "CLauncher"),
@@ -40,7 +41,15 @@ let package = Package(
             ],
             swiftSettings: settings),
         .testTarget(name: "LauncherTests", dependencies: ["Launcher"], swiftSettings: settings),
-        .testTarget(name: "GuestTests", dependencies: ["Launcher"], swiftSettings: settings),
+        .testTarget(
+            name: "GuestTests",
+            dependencies: [
+                "Launcher", "toro-vsock-device",
+                .product(name: "ToroCore", package: "toro"),
+                .product(name: "ToroHost", package: "toro"),
+                .product(name: "ToroTesting", package: "toro"),
+            ],
+            swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
 )

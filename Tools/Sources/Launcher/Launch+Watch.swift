@@ -103,34 +103,32 @@ final class ConsolePass {
     func report() -> PanicReport? { PanicReport(lines: filter.panicLines) }
 }
 
-/// Signals as bytes in a pipe.
-struct SignalPipe {
+/// Signals as bytes in a pipe, so that a wait for descriptors hears of them.
+final class SignalPipe: Sendable {
     let reader: Int32
     private let writer: Int32
 
-    /// A pipe that gets the signals, or, if not `isOn`, none.
-    init(_ isOn: Bool) throws(LaunchError) {
-        guard isOn else {
-            (reader, writer) = (-1, -1)
-            return
-        }
+    init() throws(LaunchError) {
         (reader, writer) = try makePipe()
         for file in [reader, writer] { _ = fcntl(file, F_SETFL, O_NONBLOCK) }
-        toro_watch_signals(writer)
     }
 
-    /// The first signal that came.
-    func take() -> Int32? {
-        guard reader >= 0, let bytes = readSome(reader) else { return nil }
-        return bytes.first.map(Int32.init)
-    }
-
-    func stop() {
-        guard reader >= 0 else { return }
-        toro_watch_signals(-1)
+    deinit {
         close(reader)
         close(writer)
     }
+
+    /// Has this process's signals come here, until `release`.
+    func catchSignals() { toro_watch_signals(writer) }
+
+    /// Gives the signals their defaults back.
+    func release() { toro_watch_signals(-1) }
+
+    /// Pretends that a signal came. May be called on any thread.
+    func send(_ number: Int32) { _ = writeAll(writer, [UInt8(truncatingIfNeeded: number)]) }
+
+    /// The first signal that came.
+    func take() -> Int32? { readSome(reader)?.first.map(Int32.init) }
 }
 
 /// What the vsock device says: `listening HOSTPORT GUESTPORT` once a port is bound, and

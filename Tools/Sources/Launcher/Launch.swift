@@ -14,6 +14,13 @@ public final class Launch {
     /// Whether SIGINT, SIGTERM and SIGHUP to this process end the run.
     public var handlesSignals = false
 
+    /// Ends the run from any thread, as SIGTERM to this process would.
+    public var stop: @Sendable () -> Void {
+        let signals = signals
+        return { signals.send(SIGTERM) }
+    }
+
+    private let signals: SignalPipe
     let log: FileHandle?
     var parts: [Part] = []
     var machine: Machine
@@ -36,6 +43,7 @@ public final class Launch {
     ) throws(LaunchError) {
         self.machine = machine
         self.log = log
+        signals = try SignalPipe()
         _ = try Machine.qemu()
         let folder = try RunFolder()
         defer { folder.remove() }
@@ -105,6 +113,9 @@ public final class Launch {
         machine.vsock = .descriptor(connection)
     }
 
+    /// The process ids of the parts that run, by name; for tests that end one.
+    public var processes: [(name: String, pid: Int32)] { parts.map { ($0.name, $0.pid) } }
+
     /// Boots the guest, its console on `console`, and waits for its end; `limit` seconds at most.
     /// Returns the guest's exit status.
     public func run(
@@ -116,8 +127,8 @@ public final class Launch {
         _ = fcntl(output, F_SETFL, O_NONBLOCK)
         let qemu = try startQEMU(output: writer)
         closeInherited()
-        let signals = try SignalPipe(handlesSignals)
-        defer { signals.stop() }
+        if handlesSignals { signals.catchSignals() }
+        defer { if handlesSignals { signals.release() } }
         let pass = ConsolePass(from: output, to: console.fileDescriptor)
         defer { if let report = pass.report() { onPanic(report) } }
         let ended = try watch(qemu, pass, signals, limit: limit)

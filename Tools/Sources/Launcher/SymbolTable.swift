@@ -22,7 +22,18 @@ public struct SymbolTable: Sendable {
         else { return [] }
         return ended.output.split(separator: "\n").map(String.init)
             .map { $0.replacingOccurrences(of: " (inlined by) ", with: "") }
-            .filter { !$0.hasPrefix("??") }
+            .filter { !$0.hasPrefix("??") }.map(demangled)
+    }
+
+    /// The frame with its function's name as the source spells it.
+    private func demangled(_ frame: String) -> String {
+        guard frame.hasPrefix("$"), let end = frame.range(of: " at "),
+            let program = Command.find("swift-demangle"),
+            let ended = try? Command.capture(
+                program, ["-compact", "-simplified", String(frame[..<end.lowerBound])], limit: 20),
+            ended.status == 0
+        else { return frame }
+        return ended.output.trimmingCharacters(in: .newlines) + frame[end.lowerBound...]
     }
 }
 

@@ -1,0 +1,192 @@
+import Foundation
+import Launcher
+import Testing
+import ToroCore
+import ToroHost
+import ToroTesting
+
+/// A guest that serves a folder, on a thread of its own until `end`.
+final class RunningGuest: @unchecked Sendable {
+    // SAFETY (@unchecked): the outcome is written before `ended` is signalled, and read after.
+    let port: UInt16
+    let processes: [(name: String, pid: Int32)]
+    private let stop: @Sendable () -> Void
+    private let ended: DispatchSemaphore
+    private let box: Box
+
+    /// What became of the run.
+    final class Box: @unchecked Sendable {
+        var launch: Launch?
+        var port: UInt16 = 0
+        var outcome = Result<Int32, any Error>.success(-1)
+        var console = Data()
+        var panic: PanicReport?
+    }
+
+    /// Boots the WebProbe image on `folder` and waits until it listens.
+    init(
+        sharing folder: String, memory: String = "32M", environment: [(String, String)] = []
+    ) throws {
+        var machine = Machine(image: try Images.webProbe().path)
+        machine.memory = memory
+        machine.environment = environment
+        machine.epoch = Date()
+        let prepared = machine
+        let box = Box()
+        self.box = box
+        let ready = DispatchSemaphore(value: 0)
+        let ended = DispatchSemaphore(value: 0)
+        self.ended = ended
+        let pipe = Pipe()
+        Thread.detachNewThread {
+            let data = pipe.fileHandleForReading.readDataToEndOfFile()
+            box.console = data
+        }
+        // The kernel ends the parts of a run when the thread that started them ends.
+        Thread.detachNewThread {
+            box.outcome = Result {
+                let launch = try Launch(
+                    prepared, shares: [Share(tag: "site", folder: folder)],
+                    ports: [PublishedPort(port: 0, guestPort: 80)], device: Images.device)
+                box.launch = launch
+                launch.onPanic = { box.panic = $0 }
+                launch.onReady = { port in
+                    box.port = port.port
+                    ready.signal()
+                }
+                return try launch.run(console: pipe.fileHandleForWriting)
+            }
+            try? pipe.fileHandleForWriting.close()
+            ready.signal()
+            ended.signal()
+        }
+        guard ready.wait(timeout: .now() + 60) == .success, box.port != 0, let launch = box.launch
+        else {
+            throw LaunchError("the guest did not become ready: \(box.outcome)")
+        }
+        port = box.port
+        stop = launch.stop
+        processes = launch.processes
+    }
+
+    /// Ends the run.
+    func end() {
+        stop()
+        _ = awaitEnd()
+    }
+
+    /// Waits for the run's end: the guest's status or the launcher's error; nil after 20 seconds.
+    func awaitEnd() -> Result<Int32, any Error>? {
+        guard ended.wait(timeout: .now() + 20) == .success else { return nil }
+        ended.signal()
+        return box.outcome
+    }
+
+    /// What the guest said about its panic, after its end.
+    var panic: PanicReport? { box.panic }
+
+    /// A figure that the guest reports about itself.
+    @Core func figure(_ name: String) async throws -> Int {
+        let answer = try await get("/.statistics")
+        let lines = String(decoding: answer.body, as: UTF8.self).split(separator: "\n")
+        let line = try #require(lines.first { $0.hasPrefix(name + " ") })
+        return try #require(Int(line.dropFirst(name.count + 1)))
+    }
+
+    /// The answer to a GET on a connection of its own.
+    @Core func get(_ target: String) async throws -> HTTPAnswer {
+        let stream = try HostStream.connect(port: port)
+        defer { stream.close() }
+        return try await stream.get(target)
+    }
+}
+
+extension HostStream {
+    /// Sends text.
+    @Core func send(_ text: String) async throws {
+        var buffer = try IOBuffer(capacity: text.utf8.count)
+        for byte in text.utf8 { buffer.append(byte) }
+        if case .failure(let error) = await send(buffer).result { throw error }
+    }
+
+    /// The answer to a GET, the connection staying.
+    @Core func get(_ target: String) async throws -> HTTPAnswer {
+        try await send("GET \(target) HTTP/1.1\r\nHost: h\r\n\r\n")
+        return try #require(await HTTPAnswerReader(self).next(), "no whole answer to \(target)")
+    }
+}
+
+/// The images that tests boot, each built once.
+enum Images {
+    /// The folder of Toro. This file is Tools/Tests/GuestTests/RunningGuest.swift.
+    static let root = (0..<4).reduce(URL(fileURLWithPath: #filePath)) { url, _ in
+        url.deletingLastPathComponent()
+    }.path
+
+    private static let built = Result { () throws -> Image in
+        try ImageBuild(root: root).build(package: root + "/Tests/Guests", product: "WebProbe")
+    }
+
+    static func webProbe() throws -> Image { try built.get() }
+
+    /// The vsock device, which the tests' build has put beside the test program.
+    static var device: String? {
+        // The test program is in the same folder, or in a bundle there.
+        let own = URL(fileURLWithPath: CommandLine.arguments[0])
+        for folder in [own, own.deletingLastPathComponent()] {
+            let path = folder.deletingLastPathComponent().path + "/toro-vsock-device"
+            if FileManager.default.isExecutableFile(atPath: path) { return path }
+        }
+        let path = root + "/Tools/.build/debug/toro-vsock-device"
+        return FileManager.default.isExecutableFile(atPath: path) ? path : nil
+    }
+}
+
+/// A folder of its own for a test.
+final class TestFolder {
+    let path = NSTemporaryDirectory() + "toro-test-\(UUID().uuidString)"
+
+    init() throws {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+
+    /// Makes the files of a recipe.
+    func make(_ recipe: FileSystemRecipe) throws {
+        for item in recipe.items {
+            switch item.content {
+            case .directory:
+                try unsafe call(item.path) { path in unsafe mkdir(path, 0o755) }
+            case .symbolicLink(let target):
+                let text = (target + [0]).map { CChar(bitPattern: $0) }
+                try unsafe call(item.path) { path in unsafe symlink(text, path) }
+            case .file(let bytes): try write(bytes, to: item.path)
+            case .patternFile(let length):
+                try write((0..<length).map { FileSystemRecipe.pattern(at: $0) }, to: item.path)
+            }
+        }
+    }
+
+    /// Makes a file, whose name need not be UTF-8.
+    func write(_ bytes: [UInt8], to path: Path) throws {
+        var file: Int32 = -1
+        try unsafe call(path) { name in
+            file = unsafe open(name, O_CREAT | O_WRONLY | O_TRUNC, 0o644)
+            return file < 0 ? -1 : 0
+        }
+        let handle = FileHandle(fileDescriptor: file, closeOnDealloc: true)
+        try handle.write(contentsOf: Data(bytes))
+    }
+
+    @unsafe private func call(_ path: Path, _ body: (UnsafePointer<CChar>) -> Int32) throws {
+        let name = (Array(self.path.utf8) + [0x2f] + path.bytes + [0])
+            .map { CChar(bitPattern: $0) }
+        // SAFETY: the name ends with NUL and outlives the call.
+        let result = unsafe name.withUnsafeBufferPointer { buffer in
+            guard let base = buffer.baseAddress else { return Int32(-1) }
+            return unsafe body(base)
+        }
+        guard result == 0 else { throw LaunchError("cannot make \(path): errno \(errno)") }
+    }
+}

@@ -1,0 +1,214 @@
+import Foundation
+import Launcher
+import Testing
+import ToroCore
+import ToroHost
+import ToroTesting
+
+/// The main job: files of a real folder, over virtio-fs, HTTP and vsock, from a booted guest.
+@Suite(.serialized) struct WebServerTests {
+    @Test @Core func conformsToHTTP() async throws {
+        let folder = try TestFolder()
+        try folder.make(HTTPSite.recipe)
+        let guest = try RunningGuest(sharing: folder.path)
+        defer { guest.end() }
+        let conformance = HTTPConformance { try? HostStream.connect(port: guest.port) }
+        for failure in await conformance.run() { Issue.record("\(failure)") }
+        #expect(conformance.checks > 250)
+    }
+
+    @Test @Core func everyFileOfARealTreeIsTheSame() async throws {
+        let tree = "/usr/share/doc"
+        let guest = try RunningGuest(sharing: tree)
+        defer { guest.end() }
+        let stream = try HostStream.connect(port: guest.port)
+        defer { stream.close() }
+        let root = URL(fileURLWithPath: tree)
+        let files = try #require(FileManager.default.enumerator(atPath: tree))
+        var count = 0
+        for case let name as String in files {
+            let url = root.appendingPathComponent(name)
+            let real = url.resolvingSymlinksInPath().path
+            guard real.hasPrefix(tree + "/"), real == url.path,
+                let values = try? url.resourceValues(forKeys: [.isRegularFileKey]),
+                values.isRegularFile == true, let bytes = FileManager.default.contents(atPath: real)
+            else { continue }
+            let allowed = CharacterSet.alphanumerics.union(CharacterSet(charactersIn: "/-._~"))
+            let target = try #require(name.addingPercentEncoding(withAllowedCharacters: allowed))
+            let answer = try await stream.get("/" + target)
+            #expect(answer.status == 200, "\(name)")
+            #expect(answer.body == Array(bytes), "\(name)")
+            count += 1
+            if count == 1000 { break }
+        }
+        #expect(count > 20)
+    }
+
+    @Test @Core func namesAreBytesAndLinksStayInside() async throws {
+        let folder = try TestFolder()
+        try folder.make(.standard())
+        try folder.write(Array("secret".utf8), to: "secret")
+        let guest = try RunningGuest(sharing: folder.path)
+        defer { guest.end() }
+        for (target, status) in [
+            ("/with%20space", 200), ("/100%2525", 200), ("/%FF%FE", 200), ("/a%80%C3", 200),
+            ("/line%0Abreak", 200), ("/links/file", 200), ("/links/winding", 200),
+            ("/links/absolute", 404), ("/links/up", 404), ("/links/self", 404),
+            ("/../secret", 400), ("/%2e%2e/secret", 400), ("/a/..%2f..%2fsecret", 400),
+            ("/secret%00", 400),
+        ] {
+            let answer = try await guest.get(target)
+            #expect(answer.status == status || (status == 404 && answer.status == 403), "\(target)")
+            if status != 200 { #expect(!answer.body.starts(with: Array("secret".utf8))) }
+        }
+    }
+
+    @Test @Core func aLargeFilePassesThroughASmallGuest() async throws {
+        let folder = try TestFolder()
+        let size = 64 << 20
+        var bytes = [UInt8](repeating: 0, count: size)
+        var state: UInt64 = 1
+        for index in stride(from: 0, to: size, by: 8) {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            bytes[index] = UInt8(truncatingIfNeeded: state >> 33)
+        }
+        try folder.write(bytes, to: "large")
+        let guest = try RunningGuest(sharing: folder.path, memory: "16M")
+        defer { guest.end() }
+        let before = try await guest.figure("copied")
+        let stream = try HostStream.connect(port: guest.port)
+        defer { stream.close() }
+        try await stream.send("GET /large HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        let received = try await stream.rest()
+        #expect(received.count > size)
+        #expect(received.suffix(size).elementsEqual(bytes))
+        // The body is never copied: a head, and what else little there is.
+        #expect(try await guest.figure("copied") - before < 16 << 10)
+    }
+
+    @Test @Core func smallCreditOnEitherSideLosesNothing() async throws {
+        let folder = try TestFolder()
+        let bytes = (0..<(8 << 20)).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
+        try folder.write(bytes, to: "file")
+        let guest = try RunningGuest(sharing: folder.path, environment: [("CREDIT", "4096")])
+        defer { guest.end() }
+        let answer = try await guest.get("/file")
+        #expect(answer.body == bytes)
+        // A body nobody asked for goes the other way.
+        let stream = try HostStream.connect(port: guest.port)
+        defer { stream.close() }
+        let text = String(repeating: "x", count: 60_000)
+        for _ in 0..<20 {
+            try await stream.send(
+                "GET /nothing HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n")
+            try await stream.send(text)
+            #expect(try #require(await HTTPAnswerReader(stream).next()).status == 404)
+        }
+    }
+
+    @Test @Core func manyConnectionsLeaveNothingBehind() async throws {
+        let folder = try TestFolder()
+        try folder.make(HTTPSite.recipe)
+        let guest = try RunningGuest(sharing: folder.path)
+        defer { guest.end() }
+        try await held(1000, to: guest)
+        try await sequential(2500, to: guest)
+        try await settle(guest)
+        let bytes = try await guest.figure("bytes")
+        let objects = try await guest.figure("objects")
+        let device = try #require(guest.processes.first { $0.name == "the vsock device" })
+        let memory = try residentPages(device.pid)
+        for _ in 0..<4 {
+            print(
+                "DEBUG", try await guest.figure("bytes"), try await guest.figure("objects"),
+                try residentPages(device.pid))
+            try await held(1000, to: guest)
+            try await sequential(500, to: guest)
+            try await settle(guest)
+        }
+        try await held(1000, to: guest)
+        try await sequential(2500, to: guest)
+        try await settle(guest)
+        #expect(try await guest.figure("bytes") == bytes)
+        #expect(try await guest.figure("objects") == objects)
+        #expect(try residentPages(device.pid) - memory < 64)
+    }
+
+    @Test @Core func badClientsHurtNobodyElse() async throws {
+        let folder = try TestFolder()
+        try folder.make(HTTPSite.recipe)
+        let guest = try RunningGuest(sharing: folder.path)
+        defer { guest.end() }
+        var stalled: [HostStream] = []
+        for index in 0..<50 {
+            let stream = try HostStream.connect(port: guest.port)
+            // Some never send, some stop within a head, some never read their answers.
+            if index % 3 == 1 { try await stream.send("GET /a.t") }
+            if index % 3 == 2 {
+                for _ in 0..<4 { try await stream.send("GET /big.bin HTTP/1.1\r\nHost: h\r\n\r\n") }
+            }
+            stalled.append(stream)
+        }
+        for _ in 0..<20 { #expect(try await guest.get("/a.txt").body == Array("alpha".utf8)) }
+        for stream in stalled { stream.close() }
+        for _ in 0..<20 { #expect(try await guest.get("/a.txt").body == Array("alpha".utf8)) }
+        try await settle(guest)
+    }
+
+    @Test @Core func manyRequestsAreInFlight() async throws {
+        let folder = try TestFolder()
+        for index in 0..<64 {
+            try folder.write([UInt8](repeating: 7, count: 200_000), to: Path("f\(index)"))
+        }
+        let guest = try RunningGuest(sharing: folder.path)
+        defer { guest.end() }
+        let answers = (0..<64).map { index in Task { @Core in try await guest.get("/f\(index)") } }
+        for answer in answers { #expect(try await answer.value.body.count == 200_000) }
+        #expect(try await guest.figure("requests") > 8)
+    }
+
+    // MARK: Loads
+
+    /// Holds connections that have asked once, serves others meanwhile, and asks again on each.
+    @Core private func held(_ count: Int, to guest: RunningGuest) async throws {
+        var streams: [HostStream] = []
+        defer { for stream in streams { stream.close() } }
+        for _ in 0..<count {
+            let stream = try HostStream.connect(port: guest.port)
+            streams.append(stream)
+            #expect(try await stream.get("/a.txt").status == 200)
+        }
+        #expect(try await guest.figure("connections") > count)
+        for stream in streams { #expect(try await stream.get("/dir/b.css").status == 200) }
+    }
+
+    /// Asks once on each of so many connections, one after the other.
+    @Core private func sequential(_ count: Int, to guest: RunningGuest) async throws {
+        for _ in 0..<count { #expect(try await guest.get("/a.txt").body.count == 5) }
+    }
+
+    /// Waits until the guest has no connection but the one that asks.
+    @Core private func settle(_ guest: RunningGuest) async throws {
+        for _ in 0..<2000 where try await guest.figure("connections") > 1 {}
+        #expect(try await guest.figure("connections") == 1)
+    }
+
+    private func residentPages(_ pid: Int32) throws -> Int {
+        let text = try String(contentsOfFile: "/proc/\(pid)/statm", encoding: .utf8)
+        return try #require(Int(text.split(separator: " ")[1]))
+    }
+}
+
+extension HostStream {
+    /// All bytes up to the end.
+    @Core func rest() async throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        while let buffer = try await receive() {
+            buffer.withBytes { span in
+                // SAFETY: the bytes are copied within the call.
+                unsafe span.withUnsafeBytes { unsafe bytes.append(contentsOf: $0) }
+            }
+        }
+        return bytes
+    }
+}
