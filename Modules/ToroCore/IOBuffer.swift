@@ -14,13 +14,6 @@ public struct OutOfMemory: ToroError, Equatable {
     }
 }
 
-/// Where the memory of a pooled ``IOBuffer`` goes when the buffer ends.
-public protocol IOBufferOwner: AnyObject {
-    /// Takes the memory back. Called exactly once for each buffer made with this owner, on the
-    /// core that made it, at the moment the buffer's life ends.
-    func reclaim(_ base: UnsafeMutableRawPointer, capacity: Int)
-}
-
 /// Bytes that a device can read and write, with exactly one owner.
 ///
 /// The memory has a fixed `capacity`; the bytes that mean something are a window in it,
@@ -30,55 +23,60 @@ public protocol IOBufferOwner: AnyObject {
 ///
 /// Do not use it for small values that never meet a device: an array is simpler.
 @safe public struct IOBuffer: ~Copyable {
-    /// The first byte of the memory. It is device-visible: in a guest, physical and virtual
-    /// addresses of heap memory are equal.
-    @usableFromInline let base: UnsafeMutableRawPointer
-
-    /// The size of the memory in bytes.
-    public let capacity: Int
-
-    /// The offset of the first meaningful byte.
-    public private(set) var start: Int
-
-    /// The offset behind the last meaningful byte.
-    public private(set) var end: Int
-
-    private let owner: (any IOBufferOwner)?
-
-    /// An empty buffer of `capacity` bytes on the heap, at an address divisible by `alignment`
-    /// (a power of two from 8 to 4096).
-    public init(capacity: Int, alignment: Int = 64) throws(OutOfMemory) {
-        guard capacity >= 0, let memory = unsafe toro_allocate(max(capacity, 1), alignment) else {
-            throw OutOfMemory(requested: capacity)
-        }
-        unsafe base = memory
-        self.capacity = capacity
-        start = 0
-        end = 0
-        owner = nil
+    /// What is known of the memory, in front of it: a buffer is one machine word, which moves at
+    /// no cost from task to driver and back.
+    @safe private struct Header {
+        /// What was allocated, the header included.
+        var allocation: UnsafeMutableRawPointer
+        var capacity: Int
+        var start = 0
+        var end = 0
     }
 
-    /// An empty buffer over memory that goes back to `owner` at the end of the buffer's life.
-    ///
-    /// The memory must be valid for reads and writes of `capacity` bytes until then, and nobody
-    /// else's. For pools and platforms.
-    @unsafe public init(
-        base: UnsafeMutableRawPointer, capacity: Int, owner: any IOBufferOwner
-    ) {
-        unsafe self.base = base
-        self.capacity = capacity
-        start = 0
-        end = 0
-        self.owner = owner
+    /// The bytes from the header to the memory: a cache line.
+    private static var headerSize: Int { 64 }
+
+    private let header: UnsafeMutablePointer<Header>
+
+    /// The first byte of the memory. It is device-visible: in a guest, physical and virtual
+    /// addresses of heap memory are equal.
+    private var base: UnsafeMutableRawPointer {
+        unsafe UnsafeMutableRawPointer(header) + IOBuffer.headerSize
+    }
+
+    /// The size of the memory in bytes.
+    public var capacity: Int { unsafe header.pointee.capacity }
+
+    /// The offset of the first meaningful byte.
+    public private(set) var start: Int {
+        get { unsafe header.pointee.start }
+        set { unsafe header.pointee.start = newValue }
+    }
+
+    /// The offset behind the last meaningful byte.
+    public private(set) var end: Int {
+        get { unsafe header.pointee.end }
+        set { unsafe header.pointee.end = newValue }
+    }
+
+    /// An empty buffer of `capacity` bytes on the heap, at an address divisible by `alignment`
+    /// (a power of two from 8 to 4096). It takes 64 bytes more, or `alignment` if that is more.
+    @inline(never)
+    public init(capacity: Int, alignment: Int = 64) throws(OutOfMemory) {
+        let gap = max(alignment, IOBuffer.headerSize)
+        let (size, overflow) = capacity.addingReportingOverflow(gap)
+        guard capacity >= 0, !overflow, let memory = unsafe toro_allocate(size, gap) else {
+            throw OutOfMemory(requested: capacity)
+        }
+        // SAFETY: the header lies between the allocation's start and the memory.
+        unsafe header = (memory + gap - IOBuffer.headerSize).bindMemory(
+            to: Header.self, capacity: 1)
+        unsafe header.initialize(to: Header(allocation: memory, capacity: capacity))
     }
 
     deinit {
         // SAFETY: the buffer is the memory's only owner and its life ends here.
-        if let owner {
-            unsafe owner.reclaim(base, capacity: capacity)
-        } else {
-            unsafe toro_deallocate(base)
-        }
+        unsafe toro_deallocate(header.pointee.allocation)
     }
 
     /// The number of meaningful bytes.

@@ -6,8 +6,8 @@ public import ToroVirtio
 @Core public final class VsockDriver<Transport: VirtioTransport>: Pollable {
     public typealias Stream = VsockStream<Transport>
 
-    /// The size of a receive buffer, header included.
-    private static var receiveSize: Int { 4096 }
+    /// The size of a receive buffer, packet header included: a page with what IOBuffer adds.
+    private static var receiveSize: Int { 4032 }
     private static var receiveSlots: UInt16 { 64 }
     private static var transmitSlots: UInt16 { 64 }
     private static var tableSize: Int { 256 }
