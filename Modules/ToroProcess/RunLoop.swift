@@ -13,8 +13,8 @@ import ToroCore
     /// Waits for an interrupt, which comes at `deadline` at the latest. An interrupt that was
     /// raised since the drivers were armed ends the wait at once.
     func halt(until deadline: Instant?)
-    /// Called once a turn; for work that other cores have left.
-    func beginTurn()
+    /// Called once a turn: does what other cores have left; false if that was nothing.
+    func beginTurn() -> Bool
 }
 
 /// What a run loop has done so far.
@@ -38,7 +38,8 @@ public struct RunLoopStatistics: Equatable, Sendable {
     /// How many jobs, and how many timers, run before the drivers get their turn.
     private static var batch: Int { 64 }
 
-    private let processor: Hardware
+    /// The processor the loop runs on.
+    public let processor: Hardware
     private var drivers: [any Pollable] = []
     private var timers = TimerQueue()
 
@@ -80,8 +81,7 @@ public struct RunLoopStatistics: Equatable, Sendable {
     /// Runs some jobs, polls every driver and fires due timers; false if there was nothing to do.
     public func turn() -> Bool {
         statistics.turns += 1
-        processor.beginTurn()
-        var worked = false
+        var worked = processor.beginTurn()
         for _ in 0..<Self.batch {
             guard processor.runJob() else { break }
             statistics.jobs += 1

@@ -14,10 +14,11 @@ let package = Package(
     name: "guests",
     dependencies: [.package(name: "toro", path: "../..")],
     targets: [
+        .target(name: "CHeap"),
         .executableTarget(
             name: "Probe",
-            dependencies: toro(
-                "ToroCore", "ToroMicroVM", "ToroProcess", "ToroTesting", "ToroVirtioFS"),
+            dependencies: ["CHeap"]
+                + toro("ToroCore", "ToroMicroVM", "ToroProcess", "ToroTesting", "ToroVirtioFS"),
             swiftSettings: settings),
         .executableTarget(
             name: "WebProbe",

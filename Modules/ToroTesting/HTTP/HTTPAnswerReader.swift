@@ -17,6 +17,9 @@ public struct HTTPAnswer: Equatable, Sendable {
         public let value: String
     }
 
+    /// The fields but for the time of the response.
+    var undatedFields: [Field] { fields.filter { $0.name != "date" } }
+
     /// The value of the first field with this name, which is given in lower case.
     public func field(_ name: String) -> String? { fields.first { $0.name == name }?.value }
 }

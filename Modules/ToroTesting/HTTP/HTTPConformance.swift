@@ -162,7 +162,9 @@ public import ToroCore
             }
         }
         let head = await ask("/a.txt", method: "HEAD")
-        expect(head?.fields == first.fields, "HEAD", "other fields than those of GET")
+        // The two may have been answered in different seconds.
+        expect(
+            head?.undatedFields == first.undatedFields, "HEAD", "other fields than those of GET")
     }
 
     private func checkRangesOfBigFile() async {

@@ -83,6 +83,7 @@ _Alignas(64) unsigned char toro_heap_state[1152 + TORO_MAXIMUM_CORES * 384];
 // runtime, which cannot throw; `toro_allocate` may.
 void *toro_heap_allocate(size_t size, size_t alignment);
 void toro_heap_deallocate(void *memory);
+void *toro_heap_reallocate(void *memory, size_t size);
 size_t toro_heap_usable_size(const void *memory);
 void toro_heap_exhausted(size_t size) __attribute__((noreturn));
 
@@ -99,6 +100,12 @@ int posix_memalign(void **memory, size_t alignment, size_t size) {
     *memory = toro_heap_allocate(size, alignment);
     if (*memory == NULL) toro_heap_exhausted(size);
     return 0;
+}
+
+void *realloc(void *memory, size_t size) {
+    void *moved = memory == NULL ? toro_heap_allocate(size, 16) : toro_heap_reallocate(memory, size);
+    if (moved == NULL) toro_heap_exhausted(size);
+    return moved;
 }
 
 void free(void *memory) {

@@ -35,11 +35,11 @@ public struct ProcessorTable: Equatable, Sendable {
     /// Parses a configuration table; nil for a wrong checksum or an unknown entry.
     public init?(parsing bytes: RawSpan) {
         guard let length = ProcessorTable.length(fromHeader: bytes), length <= bytes.byteCount,
-            ProcessorTable.sum(bytes.extracting(0..<length)) == 0,
-            let count = bytes.load(UInt16.self, at: 34)
+            ProcessorTable.sum(bytes.extracting(0..<length)) == 0
         else { return nil }
+        // The length tells where the entries end: qboot leaves their number at zero.
         var offset = ProcessorTable.headerSize
-        for _ in 0..<count {
+        while offset < length {
             guard let kind = bytes.load(UInt8.self, at: offset) else { return nil }
             switch kind {
             case 0:

@@ -37,7 +37,10 @@ typealias CoreLoop = RunLoop<CoreProcessor>
         LocalAPIC.setTimer(0)
     }
 
-    func beginTurn() { KernelHeap.takeRemoteFrees() }
+    func beginTurn() -> Bool {
+        KernelHeap.takeRemoteFrees()
+        return toro_deliver()
+    }
 }
 
 extension RunLoop<CoreProcessor> {

@@ -2,40 +2,55 @@
 import CMicroVM
 import MachineDescription
 import ToroCore
+import ToroProcess
 
 /// Brings up the cores besides the first, each with page tables, stacks, descriptors and a run
 /// loop of its own (Intel SDM volume 3, 8.4).
 @safe enum FurtherCores {
     private static let stackSize: UInt64 = 64 << 10
-    private static let patience: UInt64 = 200_000
+    private static let patience: TimeSpan = .milliseconds(200)
 
     // SAFETY: the first core writes this before it starts the core that reads it.
     nonisolated(unsafe) private static var starting: Preparation?
-    nonisolated(unsafe) private(set) static var apicIDs: [UInt64] = [UInt64(LocalAPIC.id)]
 
     /// What a core finds when it wakes up.
     private struct Preparation {
         var tables: UInt64
         var stacks: Stacks.Tops
         var clock: MachineClock
+        var mailbox: Mailbox
     }
 
-    /// Starts every further processor of the machine; `clock` waits and goes with each of them.
-    ///
-    /// A processor that does not answer within 0.2 s is reported on the console and left out.
-    static func start(_ table: ProcessorTable, clock: MachineClock) {
-        for id in table.processors.dropFirst() {
+    /// Starts every further processor of the machine.
+    @Core static func start() -> Cores {
+        guard let loop = unsafe Machine.loop else { return Cores(mailboxes: [], apicIDs: []) }
+        let clock = loop.processor.clock
+        let own = Mailbox()
+        setMailbox(own, of: toro_core())
+        var mailboxes = [own]
+        var apicIDs = [UInt64(LocalAPIC.id)]
+        for id in unsafe Machine.processors.processors.dropFirst() {
+            guard mailboxes.count < Int(TORO_MAXIMUM_CORES) else { break }
+            let mailbox = Mailbox()
             do throws(PageMapError) {
-                try start(UInt64(id), clock: clock)
+                guard try start(UInt64(id), UInt64(mailboxes.count), clock, mailbox) else {
+                    Console.write("toro: a further core did not start\n")
+                    break
+                }
             } catch {
                 Console.write("toro: no memory for a further core\n")
-                return
+                break
             }
+            mailboxes.append(mailbox)
+            apicIDs.append(UInt64(id))
         }
+        return Cores(mailboxes: mailboxes, apicIDs: apicIDs)
     }
 
-    private static func start(_ id: UInt64, clock: MachineClock) throws(PageMapError) {
-        let index = unsafe UInt64(apicIDs.count)
+    /// Starts the processor with APIC id `id` as core `index`; false if it does not answer.
+    private static func start(
+        _ id: UInt64, _ index: UInt64, _ clock: MachineClock, _ mailbox: Mailbox
+    ) throws(PageMapError) -> Bool {
         let pages = try Memory.pageMap(forCore: index)
         let stacks = try Stacks.make(core: index, size: stackSize, in: pages)
         guard let tables = Frames.zeroed(), let block = Frames.zeroed() else {
@@ -49,18 +64,16 @@ import ToroCore
         unsafe core.pointee.stack_top = stacks.main
         unsafe core.pointee.stack_size = stackSize
         unsafe core.pointee.page_map = pages.root
-        unsafe starting = Preparation(tables: tables, stacks: stacks, clock: clock)
+        unsafe starting = Preparation(
+            tables: tables, stacks: stacks, clock: clock, mailbox: mailbox)
         toro_set_trampoline_arguments(pages.root, stacks.main, block)
         LocalAPIC.start(id, page: UInt8(Memory.trampoline >> 12)) { clock.spin(microseconds: $0) }
-        let end = clock.now + .microseconds(patience)
+        let end = clock.now + patience
         while unsafe toro_core_is_ready(core) == 0 {
-            guard clock.now < end else {
-                Console.write("toro: a further core did not start\n")
-                return
-            }
+            guard clock.now < end else { return false }
             toro_relax()
         }
-        unsafe apicIDs.append(id)
+        return true
     }
 
     /// On the new core, first thing.
@@ -74,10 +87,21 @@ import ToroCore
         LocalAPIC.start()
         let core = Core()
         unsafe toro_core().pointee.context = unsafe Unmanaged.passRetained(core).toOpaque()
+        setMailbox(preparation.mailbox, of: toro_core())
         let loop = CoreLoop.make(clock: preparation.clock)
         core.start(clock: loop)
         toro_core_set_ready()
         loop.enter()
+    }
+
+    /// Has the run loop of `core` deliver what comes into `mailbox`.
+    private static func setMailbox(_ mailbox: Mailbox, of core: UnsafeMutablePointer<toro_core>) {
+        // SAFETY: the block is the core's, and the mailbox is retained for ever.
+        unsafe core.pointee.mailbox = unsafe Unmanaged.passRetained(mailbox).toOpaque()
+        unsafe core.pointee.deliver = { mailbox in
+            let mailbox = unsafe Unmanaged<Mailbox>.fromOpaque(mailbox).takeUnretainedValue()
+            return Core.assumeIsolated { mailbox.deliver() }
+        }
     }
 }
 

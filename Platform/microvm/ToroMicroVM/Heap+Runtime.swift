@@ -58,6 +58,14 @@ public func heapAllocate(_ size: Int, _ alignment: Int) -> UnsafeMutableRawPoint
     unsafe KernelHeap.arena.allocate(size, alignment: alignment)
 }
 
+/// `realloc` comes here; nil if there is no memory, and the object is as it was.
+@c(toro_heap_reallocate)
+public func heapReallocate(
+    _ memory: UnsafeMutableRawPointer, _ size: Int
+) -> UnsafeMutableRawPointer? {
+    unsafe KernelHeap.arena.reallocate(memory, size: size)
+}
+
 /// `free` comes here.
 @c(toro_heap_deallocate) public func heapDeallocate(_ memory: UnsafeMutableRawPointer) {
     unsafe KernelHeap.arena.deallocate(memory)

@@ -32,10 +32,11 @@ enum Probe {
 /// Boots the Probe guest, which shows or breaks one promise of the platform at a time.
 @Suite(.serialized) struct ProbeTests {
     private func boot(
-        _ experiments: [String], memory: String = "32M"
+        _ experiments: [String], memory: String = "32M", cores: Int = 1
     ) throws -> (status: Int32?, console: String) {
         var machine = Machine(image: try Probe.image().path)
         machine.memory = memory
+        machine.cores = cores
         machine.arguments = experiments
         machine.epoch = Date()
         return try machine.boot(limit: 60)
@@ -64,6 +65,19 @@ enum Probe {
         let (status, console) = try boot(["memory"], memory: "8M")
         #expect(status == 102)
         #expect(console.contains("toro: panic: "), "\(console)")
+    }
+
+    @Test func theHeapKeepsWhatItHolds() throws {
+        let (status, console) = try boot(["heap"])
+        #expect(status == 0, "\(console)")
+        #expect(console.contains("heap: 1000000 steps"), "\(console)")
+    }
+
+    @Test(arguments: [1, 2, 4])
+    func coresMeetAndGoHome(_ count: Int) throws {
+        let (status, console) = try boot(["cores"], cores: count)
+        #expect(status == 0, "\(console)")
+        #expect(console.contains("cores: \(count)"), "\(console)")
     }
 
     @Test func aSleepingGuestHalts() throws {

@@ -22,6 +22,9 @@ struct toro_core {
     uint64_t page_map;
     uint64_t copied_bytes;
     uint64_t ready;
+    /// What other cores leave for this one, and the function that runs it; see FurtherCores.
+    void *_Nullable mailbox;
+    _Bool (*_Nullable deliver)(void *_Nonnull mailbox);
 };
 _Static_assert(offsetof(struct toro_core, canary) == 0x28, "the ABI fixes the canary's place");
 
@@ -62,6 +65,12 @@ static inline struct toro_core *_Nonnull toro_core(void) {
     struct toro_core *core;
     __asm__("movq %%fs:0, %0" : "=r"(core));
     return core;
+}
+
+/// Runs what other cores have left for the running core; false if there was nothing.
+static inline _Bool toro_deliver(void) {
+    struct toro_core *core = toro_core();
+    return core->deliver != NULL && core->deliver(core->mailbox);
 }
 
 /// A starting core says that it runs; the first one looks whether it does.

@@ -42,7 +42,7 @@ struct Experiment {
 
     @Core static let all: [Experiment] =
         Protection.experiments + Failures.experiments + Memories.experiments + Clocks.experiments
-        + Files.experiments
+        + Files.experiments + Multicore.experiments
 }
 
 @main struct Appliance: MicroVMAppliance {
