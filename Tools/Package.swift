@@ -44,7 +44,7 @@ let package = Package(
         .testTarget(
             name: "GuestTests",
             dependencies: [
-                "Launcher", "toro-vsock-device",
+                "Launcher", "toro", "toro-vsock-device",
                 .product(name: "ToroCore", package: "toro"),
                 .product(name: "ToroHost", package: "toro"),
                 .product(name: "ToroTesting", package: "toro"),

@@ -13,8 +13,9 @@
 
 /// Why an appliance could not be put together.
 public enum WiringError: ToroError, Equatable {
-    /// The machine has no such device: what was looked for, and what to give the launcher.
-    case missingDevice(String)
+    /// The machine has no such device: what was looked for and what to give the launcher, and the
+    /// name it was looked for by, if any.
+    case missingDevice(String, name: String? = nil)
     /// A device is there but not usable: what it is and what is wrong.
     case unusableDevice(String)
     /// An argument of the command line is missing or wrong.
@@ -22,13 +23,17 @@ public enum WiringError: ToroError, Equatable {
     /// No memory for a device's rings and buffers.
     case outOfMemory(OutOfMemory)
 
-    /// What was wrong and what to do.
+    /// What was wrong and what to do, but for the ``name``: an image that only prints it does
+    /// without the code that joins strings.
     public var explanation: String {
         switch self {
-        case .missingDevice(let what): "missing device: " + what
-        case .unusableDevice(let what): "unusable device: " + what
-        case .badArgument(let what): "bad argument: " + what
-        case .outOfMemory(let error): error.explanation
+        case .missingDevice(let what, _), .unusableDevice(let what), .badArgument(let what): what
+        case .outOfMemory: "out of memory for a device's rings and buffers; give the guest more"
         }
+    }
+
+    /// The name of what is missing.
+    public var name: String? {
+        if case .missingDevice(_, let name) = self { name } else { nil }
     }
 }

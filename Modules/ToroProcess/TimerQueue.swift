@@ -5,6 +5,7 @@ import ToroCore
 public struct TimerQueue {
     private struct Slot {
         var number: UInt64
+        /// The timer's place in the heap; of a free slot, the next free one.
         var place: Int
         var action: (@Core () -> Void)?
     }
@@ -25,7 +26,8 @@ public struct TimerQueue {
 
     private var heap: [Entry] = []
     private var slots: [Slot] = []
-    private var freeSlots: [Int] = []
+    /// The first of the free slots, -1 if there is none.
+    private var firstFree = -1
     private var ordinal: UInt64 = 0
 
     /// A queue without timers.
@@ -41,14 +43,13 @@ public struct TimerQueue {
     public mutating func schedule(
         at deadline: Instant, _ action: @escaping @Core () -> Void
     ) -> TimerID {
-        let slot: Int
-        if let free = freeSlots.popLast() {
-            slot = free
-        } else {
-            slot = slots.count
-            precondition(slot < TimerQueue.slotLimit, "too many timers")
-            slots.append(Slot(number: 0, place: 0, action: nil))
+        if firstFree < 0 {
+            precondition(slots.count < TimerQueue.slotLimit, "too many timers")
+            firstFree = slots.count
+            slots.append(Slot(number: 0, place: -1, action: nil))
         }
+        let slot = firstFree
+        firstFree = slots[slot].place
         ordinal += 1
         let number = ordinal << TimerQueue.slotBits | UInt64(slot)
         slots[slot] = Slot(number: number, place: heap.count, action: action)
@@ -77,8 +78,8 @@ public struct TimerQueue {
 
     private mutating func remove(at place: Int) {
         let slot = heap[place].slot
-        slots[slot].action = nil
-        freeSlots.append(slot)
+        slots[slot] = Slot(number: 0, place: firstFree, action: nil)
+        firstFree = slot
         let last = heap.removeLast()
         guard place < heap.count else { return }
         put(last, at: place)

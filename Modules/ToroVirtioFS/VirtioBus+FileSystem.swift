@@ -4,7 +4,7 @@ public import ToroVirtio
 extension VirtioBus {
     /// The share that the launcher was given as `--share TAG=FOLDER`.
     public func virtioFS(
-        tag: StaticString, clock: any Timekeeper = Core.clock
+        tag: String, clock: any Timekeeper = Core.clock
     ) async throws(WiringError) -> VirtioFileSystem<Transport> {
         for slot in 0..<slotCount {
             guard let transport = device(inSlot: slot), transport.deviceID == .fileSystem,
@@ -24,19 +24,20 @@ extension VirtioBus {
                 throw .unusableDevice(error.explanation)
             }
         }
-        throw .missingDevice("no share has the tag; run with --share TAG=FOLDER")
+        throw .missingDevice(
+            "no share has the tag that the service asks for (run with --share TAG=FOLDER)",
+            name: tag)
     }
 }
 
 extension VirtioTransport {
     /// Whether the tag in the configuration (36 bytes, padded with NUL; 5.11.4) is `tag`.
-    func tagEquals(_ tag: StaticString) -> Bool {
-        let count = tag.utf8CodeUnitCount
-        guard count <= 36 else { return false }
-        for index in 0..<count {
-            // SAFETY: the index is below the string's length.
-            guard unsafe tag.utf8Start[index] == configurationByte(at: index) else { return false }
+    func tagEquals(_ tag: String) -> Bool {
+        var index = 0
+        for byte in tag.utf8 {
+            guard index < 36, configurationByte(at: index) == byte else { return false }
+            index += 1
         }
-        return count == 36 || configurationByte(at: count) == 0
+        return index == 36 || configurationByte(at: index) == 0
     }
 }

@@ -71,7 +71,7 @@ public import ToroVirtio
         _ port: UInt32, backlog: Int = 128
     ) throws(WiringError) -> VsockListener<Transport> {
         guard listener(of: port) == nil else {
-            throw .badArgument(ListenError.portInUse(port).explanation)
+            throw .badArgument("the service listens on one port twice")
         }
         let listener = VsockListener(self, port: port, backlog: max(backlog, 1))
         listeners.append(listener)

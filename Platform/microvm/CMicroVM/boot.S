@@ -38,7 +38,7 @@ toro_boot_stack_top:
         .balign 64
 toro_first_core: .skip 256
         .global toro_trampoline_arguments
-toro_trampoline_arguments: .skip 24
+toro_trampoline_arguments: .skip 32
 
 #define CR0_BITS        0x80010002              /* PG, WP, MP */
 #define CR4_BITS        0x620                   /* PAE, OSFXSR, OSXMMEXCPT */
@@ -168,7 +168,7 @@ toro_core_entry:
         mov     %ecx, %gs
         call    set_core
         xor     %ebp, %ebp
-        call    toro_core_start                 // never returns
+        call    *toro_trampoline_arguments + 24 // never returns
         ud2
 
         .section .bss.boot, "aw", @nobits
@@ -177,28 +177,31 @@ toro_core_entry:
 boot_core_stack_top:
 
         // ---- Traps -----------------------------------------------------------------------
-        // Exceptions 8, 10-14, 17, 21, 29 and 30 push an error code (SDM volume 3, 6.15);
-        // for the others the stub pushes a zero.
+        // A stub for each vector, eight bytes apart. Exceptions 8, 10-14, 17, 21, 29 and 30 push
+        // an error code (SDM volume 3, 6.15); for the others a zero goes below the vector.
         .section .text.traps, "ax"
-        .macro  stub vector
-        .balign 16
-stub_\vector:
-        .if     (\vector == 8) || (\vector >= 10 && \vector <= 14) || (\vector == 17) || (\vector == 21) || (\vector == 29) || (\vector == 30)
-        .else
-        push    $0
-        .endif
-        push    $\vector
-        jmp     trap
-        .endm
-
-        .altmacro
+        .global toro_trap_stubs
+        .balign 8
+toro_trap_stubs:
         .set    number, 0
         .rept   64
-        stub    %number
+        .balign 8
+        push    $number
+        jmp     trap
         .set    number, number + 1
         .endr
 
+        .balign 8
+with_error_code: .quad  0x60227d00
+
 trap:   push    %rax
+        mov     8(%rsp), %eax
+        bt      %rax, with_error_code(%rip)
+        pop     %rax
+        jc      1f
+        push    (%rsp)
+        movq    $0, 8(%rsp)
+1:      push    %rax
         push    %rcx
         push    %rdx
         push    %rbx
@@ -240,19 +243,6 @@ trap:   push    %rax
         iretq
 1:      call    toro_exception                  // never returns
         ud2
-
-        .section .rodata.traps, "a"
-        .balign 8
-        .global toro_trap_stubs
-        .macro  entry vector
-        .quad   stub_\vector
-        .endm
-toro_trap_stubs:
-        .set    number, 0
-        .rept   64
-        entry   %number
-        .set    number, number + 1
-        .endr
 
         .section .text.switch, "ax"
         .global toro_switch_stack

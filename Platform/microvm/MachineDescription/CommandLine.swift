@@ -14,114 +14,144 @@ public struct MMIODevice: Equatable, Sendable {
 /// Words are separated by spaces; the launcher percent-encodes what it passes on:
 ///
 ///     toro.arg=--verbose toro.env=NAME=a%20value toro.epoch=1700000000.5 virtio_mmio.device=…
+///
+/// Words of others, and malformed ones, are left alone. What boot needs is read at once; arguments
+/// and environment are read by those who ask, and cost an image that does not ask nothing.
 public struct KernelCommandLine: Sendable {
-    /// The service's arguments, decoded.
-    public private(set) var arguments: [[UInt8]] = []
-    /// The service's environment, decoded, in order.
-    public private(set) var environment: [(name: [UInt8], value: [UInt8])] = []
     /// Seconds and nanoseconds since 1970 at the time the machine was started.
     public private(set) var epoch: (seconds: Int64, nanoseconds: UInt32)?
     /// The virtio-mmio devices, in order.
     public private(set) var devices: [MMIODevice] = []
-    /// Words that begin like ours and are malformed, for a message on the console.
-    public private(set) var malformed: [[UInt8]] = []
 
     /// The longest command line that is read, in bytes.
     public static let maximumLength = 65536
 
-    /// Parses a command line without its NUL. Words of others are left alone.
+    /// Parses a command line without its NUL.
     public init(parsing text: RawSpan) {
-        var word: [UInt8] = []
-        for offset in 0...text.byteCount {
-            let byte = text.load(UInt8.self, at: offset) ?? UInt8(ascii: " ")
-            if byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\n") {
-                if !word.isEmpty { take(word) }
-                word.removeAll(keepingCapacity: true)
-            } else {
-                word.append(byte)
+        KernelCommandLine.forEachWord(of: text) { word in
+            if let rest = word.suffix(after: "toro.epoch=") {
+                epoch = KernelCommandLine.epoch(rest) ?? epoch
+            } else if let rest = word.suffix(after: "virtio_mmio.device="),
+                let device = MMIODevice(parsing: rest)
+            {
+                devices.append(device)
             }
         }
     }
 
-    private mutating func take(_ word: [UInt8]) {
-        if let rest = KernelCommandLine.suffix(of: word, after: "toro.arg=") {
-            guard let value = percentDecode(rest) else { return malformed.append(word) }
-            arguments.append(value)
-        } else if let rest = KernelCommandLine.suffix(of: word, after: "toro.env=") {
-            guard let equals = rest.firstIndex(of: UInt8(ascii: "=")),
-                let name = percentDecode(rest[..<equals]), !name.isEmpty,
-                let value = percentDecode(rest[(equals + 1)...])
-            else { return malformed.append(word) }
+    /// The service's arguments, decoded.
+    public static func arguments(in text: RawSpan) -> [[UInt8]] {
+        var arguments: [[UInt8]] = []
+        forEachWord(of: text) { word in
+            if let rest = word.suffix(after: "toro.arg="), let value = percentDecode(rest) {
+                arguments.append(value)
+            }
+        }
+        return arguments
+    }
+
+    /// The service's environment, decoded, in order.
+    public static func environment(in text: RawSpan) -> [(name: [UInt8], value: [UInt8])] {
+        var environment: [(name: [UInt8], value: [UInt8])] = []
+        forEachWord(of: text) { word in
+            guard let rest = word.suffix(after: "toro.env="),
+                let equals = rest.first(UInt8(ascii: "=")), equals > 0,
+                let name = percentDecode(rest.extracting(0..<equals)),
+                let value = percentDecode(rest.extracting(equals + 1..<rest.byteCount))
+            else { return }
             environment.append((name, value))
-        } else if let rest = KernelCommandLine.suffix(of: word, after: "toro.epoch=") {
-            guard let time = KernelCommandLine.epoch(rest) else { return malformed.append(word) }
-            epoch = time
-        } else if let rest = KernelCommandLine.suffix(of: word, after: "virtio_mmio.device=") {
-            guard let device = MMIODevice(parsing: rest) else { return malformed.append(word) }
-            devices.append(device)
+        }
+        return environment
+    }
+
+    private static func forEachWord(of text: RawSpan, _ body: (RawSpan) -> Void) {
+        var start = 0
+        for offset in 0...text.byteCount {
+            let byte = text.load(UInt8.self, at: offset) ?? UInt8(ascii: " ")
+            guard byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\n") else { continue }
+            if offset > start { body(text.extracting(start..<offset)) }
+            start = offset + 1
         }
     }
 
-    private static func suffix(of word: [UInt8], after prefix: StaticString) -> ArraySlice<UInt8>? {
-        let count = prefix.utf8CodeUnitCount
-        guard word.count >= count else { return nil }
-        for index in 0..<count {
-            // SAFETY: a static string has utf8CodeUnitCount bytes behind utf8Start.
-            guard unsafe word[index] == prefix.utf8Start[index] else { return nil }
+    private static func epoch(_ text: RawSpan) -> (Int64, UInt32)? {
+        let dot = text.first(UInt8(ascii: ".")) ?? text.byteCount
+        guard let seconds = number(text.extracting(0..<dot)), seconds <= UInt64(Int64.max) else {
+            return nil
         }
-        return word[count...]
-    }
-
-    private static func epoch(_ text: ArraySlice<UInt8>) -> (Int64, UInt32)? {
-        let dot = text.firstIndex(of: UInt8(ascii: ".")) ?? text.endIndex
-        guard let seconds = number(text[..<dot]), seconds <= UInt64(Int64.max) else { return nil }
-        guard dot < text.endIndex else { return (Int64(seconds), 0) }
-        var digits = text[(dot + 1)...].prefix(9)
-        guard var nanoseconds = number(digits) else { return nil }
-        while digits.count < 9 {
-            nanoseconds *= 10
-            digits.append(0)
+        guard dot < text.byteCount else { return (Int64(seconds), 0) }
+        let digits = min(text.byteCount - dot - 1, 9)
+        guard var nanoseconds = number(text.extracting(dot + 1..<dot + 1 + digits)) else {
+            return nil
         }
-        return (Int64(seconds), UInt32(nanoseconds))
+        for _ in digits..<9 { nanoseconds *= 10 }
+        // Only a hexadecimal number is too large, and none of ours.
+        return UInt32(exactly: nanoseconds).map { (Int64(seconds), $0) }
     }
 }
 
 extension MMIODevice {
     /// Parses `SIZE[K|M]@ADDRESS:IRQ[:ID]`; nil if it is none.
-    init?(parsing text: ArraySlice<UInt8>) {
-        guard let at = text.firstIndex(of: UInt8(ascii: "@")),
-            let colon = text[at...].firstIndex(of: UInt8(ascii: ":"))
+    init?(parsing text: RawSpan) {
+        guard var sizeEnd = text.first(UInt8(ascii: "@")),
+            let colon = text.first(UInt8(ascii: ":"), from: sizeEnd)
         else { return nil }
-        let tail = text[(colon + 1)...]
-        let tailEnd = tail.firstIndex(of: UInt8(ascii: ":")) ?? tail.endIndex
-        var digits = text[..<at]
+        let addressStart = sizeEnd + 1
+        let end = text.first(UInt8(ascii: ":"), from: colon + 1) ?? text.byteCount
         var shift: UInt64 = 0
-        if let unit = digits.last, unit == UInt8(ascii: "K") || unit == UInt8(ascii: "M") {
-            shift = unit == UInt8(ascii: "K") ? 10 : 20
-            digits = digits.dropLast()
+        switch text.load(UInt8.self, at: sizeEnd - 1) {
+        case UInt8(ascii: "K"): shift = 10
+        case UInt8(ascii: "M"): shift = 20
+        default: break
         }
-        guard let size = number(digits), size > 0, size <= 1 << 20,
-            let address = number(text[(at + 1)..<colon]),
-            let interrupt = number(tail[..<tailEnd]), interrupt < 256
+        if shift > 0 { sizeEnd -= 1 }
+        guard let size = number(text.extracting(0..<sizeEnd)), size > 0, size <= 1 << 20,
+            let address = number(text.extracting(addressStart..<colon)),
+            let interrupt = number(text.extracting(colon + 1..<end)), interrupt < 256
         else { return nil }
         self.init(address: address, size: size << shift, interrupt: UInt32(interrupt))
     }
 }
 
+extension RawSpan {
+    /// The offset of the first byte of this value at `start` or behind it.
+    @inline(never)
+    fileprivate func first(_ wanted: UInt8, from start: Int = 0) -> Int? {
+        for offset in start..<max(start, byteCount) where load(UInt8.self, at: offset) == wanted {
+            return offset
+        }
+        return nil
+    }
+
+    /// What follows `prefix`, nil if the bytes do not begin so.
+    @_lifetime(copy self)
+    @inline(never)
+    fileprivate func suffix(after prefix: StaticString) -> RawSpan? {
+        let count = prefix.utf8CodeUnitCount
+        guard byteCount >= count else { return nil }
+        for index in 0..<count {
+            // SAFETY: a static string has utf8CodeUnitCount bytes behind utf8Start.
+            guard unsafe load(UInt8.self, at: index) == prefix.utf8Start[index] else { return nil }
+        }
+        return extracting(count..<byteCount)
+    }
+}
+
 /// An unsigned number, decimal or with `0x` hexadecimal; nil if it is none or over 64 bits.
-func number(_ text: ArraySlice<UInt8>) -> UInt64? {
-    var digits = text
+func number(_ text: RawSpan) -> UInt64? {
+    var start = 0
     var base: UInt64 = 10
-    if text.count > 2, text.first == UInt8(ascii: "0"),
-        text[text.startIndex + 1] | 0x20 == UInt8(ascii: "x")
+    if text.byteCount > 2, text.load(UInt8.self, at: 0) == UInt8(ascii: "0"),
+        (text.load(UInt8.self, at: 1) ?? 0) | 0x20 == UInt8(ascii: "x")
     {
         base = 16
-        digits = text.dropFirst(2)
+        start = 2
     }
-    guard !digits.isEmpty else { return nil }
+    guard start < text.byteCount else { return nil }
     var value: UInt64 = 0
-    for byte in digits {
-        guard let digit = hexDigit(byte), UInt64(digit) < base else { return nil }
+    for offset in start..<text.byteCount {
+        guard let digit = hexDigit(text.load(UInt8.self, at: offset) ?? 0), UInt64(digit) < base
+        else { return nil }
         let (product, overflow) = value.multipliedReportingOverflow(by: base)
         let (sum, carry) = product.addingReportingOverflow(UInt64(digit))
         guard !overflow, !carry else { return nil }
@@ -141,20 +171,20 @@ func hexDigit(_ byte: UInt8) -> UInt8? {
 }
 
 /// The bytes that percent-encoded text stands for (RFC 3986, 2.1); nil for a broken escape.
-func percentDecode(_ text: ArraySlice<UInt8>) -> [UInt8]? {
+func percentDecode(_ text: RawSpan) -> [UInt8]? {
     var result: [UInt8] = []
-    var index = text.startIndex
-    while index < text.endIndex {
-        if text[index] == UInt8(ascii: "%") {
-            guard index + 2 < text.endIndex, let high = hexDigit(text[index + 1]),
-                let low = hexDigit(text[index + 2])
-            else { return nil }
-            result.append(high << 4 | low)
-            index += 3
-        } else {
-            result.append(text[index])
-            index += 1
+    var offset = 0
+    while let byte = text.load(UInt8.self, at: offset) {
+        offset += 1
+        guard byte == UInt8(ascii: "%") else {
+            result.append(byte)
+            continue
         }
+        guard let high = text.load(UInt8.self, at: offset).flatMap(hexDigit),
+            let low = text.load(UInt8.self, at: offset + 1).flatMap(hexDigit)
+        else { return nil }
+        result.append(high << 4 | low)
+        offset += 2
     }
     return result
 }

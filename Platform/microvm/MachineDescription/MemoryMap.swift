@@ -26,13 +26,13 @@ public struct PhysicalRange: Equatable, Sendable {
 /// A fixed table: it is read before there is a heap.
 public struct MemoryMap: Sendable {
     /// The most ranges that are kept; RAM in later ones is not used.
-    public static let capacity = 32
+    public static let capacity = 16
     /// The length of an entry (`hvm_memmap_table_entry`): address, size, type, reserved.
     public static let entrySize = 24
     /// The type of usable RAM (XEN_HVM_MEMMAP_TYPE_RAM).
     static let ramType: UInt32 = 1
 
-    private var ranges = InlineArray<32, PhysicalRange>(repeating: PhysicalRange(0, 0))
+    private var ranges = InlineArray<16, PhysicalRange>(repeating: PhysicalRange(0, 0))
     /// The number of ranges of RAM.
     public private(set) var count = 0
 
@@ -73,34 +73,41 @@ public struct MemoryMap: Sendable {
 
     /// Calls `body` with each range of whole pages of RAM inside `window` that meets none of
     /// `reserved`, in ascending order within each range of RAM.
-    public func forEachFree(
+    @inline(never) public func forEachFree<Failure: Error>(
         in window: PhysicalRange, except reserved: Span<PhysicalRange>,
-        _ body: (PhysicalRange) -> Void
-    ) {
+        _ body: (PhysicalRange) throws(Failure) -> Void
+    ) throws(Failure) {
         for index in 0..<count {
-            let ram = ranges[index]
-            var at = max(ram.start, window.start)
-            let end = min(ram.end, window.end)
-            while at < end {
-                var next = end
-                var skipTo: UInt64?
-                for position in reserved.indices {
-                    let hole = reserved[position]
-                    if hole.isEmpty || hole.end <= at || hole.start >= next { continue }
-                    if hole.start <= at {
-                        skipTo = max(skipTo ?? 0, hole.end)
-                    } else {
-                        next = hole.start
-                    }
-                }
-                if let skipTo {
-                    at = skipTo
-                    continue
-                }
-                let free = PhysicalRange(at, next).wholePages
-                if !free.isEmpty { body(free) }
-                at = next
-            }
+            var rest = PhysicalRange(
+                max(self[index].start, window.start), min(self[index].end, window.end))
+            while let free = MemoryMap.takeFree(from: &rest, except: reserved) { try body(free) }
         }
+    }
+
+    /// Takes the next range of whole pages that meets none of `reserved` from the front of `rest`.
+    @inline(never) public static func takeFree(
+        from rest: inout PhysicalRange, except reserved: Span<PhysicalRange>
+    ) -> PhysicalRange? {
+        while !rest.isEmpty {
+            var next = rest.end
+            var hole = rest.start
+            for position in reserved.indices {
+                let range = reserved[position]
+                if range.isEmpty || range.end <= rest.start || range.start >= next { continue }
+                if range.start <= rest.start {
+                    hole = max(hole, range.end)
+                } else {
+                    next = range.start
+                }
+            }
+            if hole > rest.start {
+                rest = PhysicalRange(hole, rest.end)
+                continue
+            }
+            let free = PhysicalRange(rest.start, next).wholePages
+            rest = PhysicalRange(next, rest.end)
+            if !free.isEmpty { return free }
+        }
+        return nil
     }
 }

@@ -1,13 +1,8 @@
-/// The processors and interrupt controllers of the machine, from the MP table (Intel
-/// MultiProcessor Specification 1.4, chapter 4).
+/// The processors of the machine, from the MP table (Intel MultiProcessor Specification 1.4,
+/// chapter 4).
 public struct ProcessorTable: Equatable, Sendable {
     /// The local APIC ids of the usable processors, the boot processor first.
-    public var processors: [UInt8] = []
-    /// The address of the I/O APIC that serves the first interrupt lines.
-    public var ioAPIC: UInt64 = 0xfec0_0000
-
-    /// One processor and the usual I/O APIC: a machine that tells nothing.
-    public init() {}
+    public private(set) var processors: [UInt8] = []
 
     /// The length of the floating pointer structure (4.1).
     public static let pointerSize = 16
@@ -52,11 +47,7 @@ public struct ProcessorTable: Equatable, Sendable {
                     processors.append(id)
                 }
                 offset += 20
-            case 2:
-                guard let address = bytes.load(UInt32.self, at: offset + 4) else { return nil }
-                ioAPIC = UInt64(address)
-                offset += 8
-            case 1, 3, 4: offset += 8
+            case 1, 2, 3, 4: offset += 8
             default: return nil
             }
         }

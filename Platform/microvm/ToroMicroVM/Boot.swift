@@ -10,7 +10,6 @@ import ToroCore
     private static let smallMachine: UInt64 = 16 << 20
 
     // SAFETY: these are written by the first core before there is a second, and then only read.
-    nonisolated(unsafe) private static var commandLine: (address: UInt64, length: Int) = (0, 0)
     nonisolated(unsafe) private static var firstInstruction: UInt64 = 0
     nonisolated(unsafe) private static var pages: PageMap?
     nonisolated(unsafe) private(set) static var interruptTable: UInt64 = 0
@@ -25,7 +24,7 @@ import ToroCore
                 info.memoryMap, info.memoryMapCount * MemoryMap.entrySize)
             let length = unsafe PhysicalMemory.stringLength(
                 info.commandLine, limit: KernelCommandLine.maximumLength)
-            unsafe commandLine = (info.commandLine, length)
+            Machine.setCommandLine(info.commandLine, length)
             let reserved: InlineArray<7, PhysicalRange> = [
                 PhysicalRange(0, 4096), Memory.legacy,
                 PhysicalRange(Memory.trampoline, Memory.trampoline + 4096),
@@ -73,11 +72,11 @@ import ToroCore
             LocalAPIC.start()
             var clock = unsafe MachineClock(zero: firstInstruction)
             let words = unsafe KernelCommandLine(
-                parsing: PhysicalMemory.span(commandLine.address, commandLine.length))
+                parsing: PhysicalMemory.span(
+                    Machine.commandLine.address, Machine.commandLine.length))
             clock.setEpoch(
                 words.epoch.map { WallTime(seconds: $0.seconds, nanoseconds: $0.nanoseconds) })
-            let table = unsafe PhysicalMemory.processorTable() ?? ProcessorTable()
-            try Memory.mapDevice(pages, table.ioAPIC, size: 4096)
+            try Memory.mapDevice(pages, IOAPIC.base, size: 4096)
             for device in words.devices {
                 try Memory.mapDevice(pages, device.address, size: device.size)
             }
@@ -85,7 +84,7 @@ import ToroCore
             unsafe toro_core().pointee.context = unsafe Unmanaged.passRetained(core).toOpaque()
             let loop = CoreLoop.make(clock: clock)
             core.start(clock: loop)
-            Machine.start(words: words, processors: table, loop: loop)
+            Machine.start(devices: words.devices, loop: loop)
             _ = main(0, nil)
             loop.enter()
         } catch {

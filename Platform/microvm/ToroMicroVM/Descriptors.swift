@@ -48,7 +48,7 @@ import CMicroVM
         // SAFETY: `base` is a page; 64 gates of 16 bytes are 1 KiB.
         let page = unsafe UnsafeMutableRawPointer(bitPattern: UInt(base)).unsafelyUnwrapped
         for vector in 0..<Int(TORO_TRAP_STUBS) {
-            let stub = unsafe stubs[vector]
+            let stub = toro_trap_stub(UInt32(vector))
             let isException = vector < 32
             let stack =
                 isException ? Descriptors.exceptionStack : Descriptors.interruptStack
@@ -70,7 +70,5 @@ import CMicroVM
             UnsafeRawPointer(bitPattern: UInt(base)).unsafelyUnwrapped,
             UInt16(Int(TORO_TRAP_STUBS) * gateSize - 1))
     }
-
-    private static var stubs: UnsafePointer<UInt64> { unsafe toro_trap_stub_table() }
 }
 #endif

@@ -25,11 +25,12 @@ import ToroProcess
     @Core static func start() -> Cores {
         guard let loop = unsafe Machine.loop else { return Cores(mailboxes: [], apicIDs: []) }
         let clock = loop.processor.clock
+        let boot = UInt64(LocalAPIC.id)
         let own = Mailbox()
         setMailbox(own, of: toro_core())
         var mailboxes = [own]
-        var apicIDs = [UInt64(LocalAPIC.id)]
-        for id in unsafe Machine.processors.processors.dropFirst() {
+        var apicIDs = [boot]
+        for id in unsafe PhysicalMemory.processorTable()?.processors ?? [] where id != boot {
             guard mailboxes.count < Int(TORO_MAXIMUM_CORES) else { break }
             let mailbox = Mailbox()
             do throws(PageMapError) {
@@ -66,7 +67,7 @@ import ToroProcess
         unsafe core.pointee.page_map = pages.root
         unsafe starting = Preparation(
             tables: tables, stacks: stacks, clock: clock, mailbox: mailbox)
-        toro_set_trampoline_arguments(pages.root, stacks.main, block)
+        toro_set_trampoline_arguments(pages.root, stacks.main, block) { FurtherCores.enter() }
         LocalAPIC.start(id, page: UInt8(Memory.trampoline >> 12)) { clock.spin(microseconds: $0) }
         let end = clock.now + patience
         while unsafe toro_core_is_ready(core) == 0 {
@@ -105,8 +106,4 @@ import ToroProcess
     }
 }
 
-/// Where a further core enters Swift.
-@c(toro_core_start) public func coreStart() {
-    FurtherCores.enter()
-}
 #endif

@@ -6,13 +6,17 @@ import ToroCore
 /// What is known of the machine after boot.
 @safe enum Machine {
     // SAFETY: written by the first core before the first task runs, and then only read.
-    nonisolated(unsafe) private(set) static var words = KernelCommandLine(parsing: RawSpan())
-    nonisolated(unsafe) private(set) static var processors = ProcessorTable()
+    nonisolated(unsafe) private(set) static var commandLine: (address: UInt64, length: Int) = (0, 0)
+    nonisolated(unsafe) private(set) static var devices: [MMIODevice] = []
     nonisolated(unsafe) private(set) static var loop: CoreLoop?
 
-    static func start(words: KernelCommandLine, processors: ProcessorTable, loop: CoreLoop) {
-        unsafe self.words = words
-        unsafe self.processors = processors
+    /// Where the kernel's command line is, which stays there.
+    static func setCommandLine(_ address: UInt64, _ length: Int) {
+        unsafe commandLine = (address, length)
+    }
+
+    static func start(devices: [MMIODevice], loop: CoreLoop) {
+        unsafe self.devices = devices
         unsafe self.loop = loop
     }
 }

@@ -55,16 +55,14 @@ import ToroMemory
         try identity(pages, constantsEnd, end, .write)
         try identity(pages, trampoline, trampoline + 4096, .execute)
         try identity(pages, legacy.start, legacy.end, [])
-        for index in 0..<map.count {
-            let range = map[index]
-            var at = max(range.start, 4096)
-            for hole in [
-                (trampoline, trampoline + 4096), (legacy.start, legacy.end), (text, end),
-            ] where hole.0 < range.end && hole.1 > at {
-                if hole.0 > at { try identity(pages, at, hole.0, .write) }
-                at = hole.1
-            }
-            if at < range.end { try identity(pages, at, range.end, .write) }
+        let special: InlineArray<4, PhysicalRange> = [
+            PhysicalRange(0, 4096), PhysicalRange(trampoline, trampoline + 4096), legacy,
+            PhysicalRange(text, end),
+        ]
+        try map.forEachFree(
+            in: PhysicalRange(0, .max), except: special.span
+        ) { range throws(PageMapError) in
+            try identity(pages, range.start, range.end, .write)
         }
         return pages
     }
@@ -95,6 +93,7 @@ import ToroMemory
 
     /// Makes a device's registers reachable at their physical address. Windows that share a page
     /// may be mapped twice.
+    @inline(never)
     static func mapDevice(_ pages: PageMap, _ address: UInt64, size: UInt64) throws(PageMapError) {
         let window = PhysicalRange(address & ~4095, (address + size + 4095) & ~4095)
         do throws(PageMapError) {
@@ -106,20 +105,20 @@ import ToroMemory
         }
     }
 
-    private static func identity(
+    @inline(never) private static func identity(
         _ pages: PageMap, _ start: UInt64, _ end: UInt64, _ rights: PageRights
     ) throws(PageMapError) {
         try pages.map(start, to: start, length: end - start, rights)
     }
 
     /// Whether the panic report may read the byte at `address`.
-    static func isReadable(_ address: UInt64) -> Bool {
+    @inline(never) static func isReadable(_ address: UInt64) -> Bool {
         isHeap(address) || Stacks.isMapped(address)
             || (address >= toro_image_start_address() && address < toro_image_end_address())
     }
 
     /// Whether `address` is RAM outside the image.
-    static func isHeap(_ address: UInt64) -> Bool {
+    @inline(never) static func isHeap(_ address: UInt64) -> Bool {
         // SAFETY: written once, at the start.
         let map = unsafe self.map
         guard address >= 4096,
@@ -134,7 +133,7 @@ import ToroMemory
     }
 
     /// Whether `address` is in the image's text.
-    static func isText(_ address: UInt64) -> Bool {
+    @inline(never) static func isText(_ address: UInt64) -> Bool {
         address >= toro_image_start_address() && address < toro_text_end_address()
     }
 }

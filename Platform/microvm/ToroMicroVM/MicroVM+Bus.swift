@@ -10,11 +10,11 @@ extension MicroVM: VirtioBus {
     public typealias Transport = MMIOTransport<MMIOWindow>
 
     /// The number of places for devices.
-    public var slotCount: Int { slots.count }
+    public var slotCount: Int { min(slots.count, UInt64.bitWidth) }
 
     /// The device in a slot; nil if it is empty, claimed, or no device of version 1.
     public func device(inSlot slot: Int) -> MMIOTransport<MMIOWindow>? {
-        guard slots.indices.contains(slot), !claimed.contains(slot) else { return nil }
+        guard isFree(slot) else { return nil }
         let window = MMIOWindow(address: slots[slot].address)
         do throws(VirtioError) {
             let transport = try MMIOTransport(window)
@@ -26,17 +26,21 @@ extension MicroVM: VirtioBus {
 
     /// Hands the device in `slot` to `driver`.
     public func claim(slot: Int, for driver: any Pollable) {
-        precondition(
-            slots.indices.contains(slot) && !claimed.contains(slot), "the slot is not free")
-        claimed.append(slot)
+        precondition(isFree(slot), "the slot is not free")
         #if hasFeature(Embedded)
-        let vector = claimed.count - 1
+        let vector = claimed.nonzeroBitCount
+        precondition(vector < Int(TORO_TRAP_STUBS - TORO_DEVICE_VECTOR), "too many drivers")
         let device = slots[slot]
         toro_set_device_window(UInt32(vector), device.address)
-        IOAPIC(base: unsafe Machine.processors.ioAPIC).route(
+        IOAPIC.route(
             line: device.interrupt, to: UInt8(Int(TORO_DEVICE_VECTOR) + vector),
             core: LocalAPIC.id)
         unsafe Machine.loop?.add(driver)
         #endif
+        claimed |= 1 << UInt64(slot)
+    }
+
+    private func isFree(_ slot: Int) -> Bool {
+        (0..<slotCount).contains(slot) && claimed >> UInt64(slot) & 1 == 0
     }
 }

@@ -7,33 +7,40 @@ import ToroVirtio
 ///
 /// A unit adds its own words in an extension of ``VirtioBus``: `vm.virtioFS(tag:)`, `vm.vsock()`.
 @Core public final class MicroVM {
-    /// The service's arguments: what stands behind `--` of `toro run`.
-    public let arguments: [String]
-
     let slots: [MMIODevice]
-    var claimed: [Int] = []
-    private let environment: [(name: [UInt8], value: [UInt8])]
+    /// A bit for each slot whose device has a driver.
+    var claimed: UInt64 = 0
 
     #if hasFeature(Embedded)
-    init(words: KernelCommandLine) {
-        arguments = words.arguments.map { String(decoding: $0, as: UTF8.self) }
-        environment = words.environment
-        slots = words.devices
-    }
+    init() { slots = unsafe Machine.devices }
     #else
-    init() {
-        arguments = []
-        environment = []
-        slots = []
-    }
+    init() { slots = [] }
     #endif
+
+    /// The service's arguments: what stands behind `--` of `toro run`.
+    public var arguments: [String] {
+        KernelCommandLine.arguments(in: commandLine).map { String(decoding: $0, as: UTF8.self) }
+    }
 
     /// The value `toro run --env NAME=VALUE` gave, the last one if there are several.
     public func environment(_ name: String) -> String? {
         let wanted = Array(name.utf8)
-        for entry in environment.reversed() where entry.name == wanted {
-            return String(decoding: entry.value, as: UTF8.self)
+        var value: [UInt8]?
+        for entry in KernelCommandLine.environment(in: commandLine) where entry.name == wanted {
+            value = entry.value
         }
-        return nil
+        return value.map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    private var commandLine: RawSpan {
+        @_lifetime(immortal)
+        get {
+            #if hasFeature(Embedded)
+            return unsafe PhysicalMemory.span(
+                Machine.commandLine.address, Machine.commandLine.length)
+            #else
+            return RawSpan()
+            #endif
+        }
     }
 }

@@ -29,15 +29,22 @@ extension MicroVMAppliance {
     private static func run() async {
         let service: Service
         do throws(WiringError) {
-            service = try await wire(MicroVM(words: unsafe Machine.words))
+            service = try await wire(MicroVM())
         } catch {
-            print("toro: " + error.explanation)
+            print("toro: ", terminator: "")
+            print(error.explanation, terminator: "")
+            if let name = error.name {
+                print(": ", terminator: "")
+                print(name, terminator: "")
+            }
+            print("")
             PowerOff.now(.wiring)
         }
         do throws(Service.Failure) {
             try await service.run()
         } catch {
-            print("toro: the service failed: " + error.explanation)
+            print("toro: the service failed: ", terminator: "")
+            print(error.explanation)
             PowerOff.now(.failure)
         }
         PowerOff.now(.success)

@@ -80,45 +80,34 @@ import CMicroVM
         return ("access to an unmapped page", .exception)
     }
 
+    /// The names of the frame's words, in their order, four letters each.
+    private static var names: StaticString {
+        "r15 r14 r13 r12 r11 r10 r9  r8  rdi rsi rbp rbx rdx rcx rax vec err rip cs  rfl rsp ss  cr2 core"
+    }
+
     private static func registers(_ frame: toro_trap_frame) {
-        begin(cause: false)
-        Console.write("core ")
-        Console.write(decimal: unsafe toro_core().pointee.index)
-        Console.write(" vector ")
-        Console.write(decimal: frame.vector)
-        pair(" error", frame.error)
-        pair(" cr2", toro_read_cr2())
-        line(("rip", frame.rip), ("rsp", frame.rsp), ("rbp", frame.rbp), ("rflags", frame.rflags))
-        line(("rax", frame.rax), ("rbx", frame.rbx), ("rcx", frame.rcx), ("rdx", frame.rdx))
-        line(("rsi", frame.rsi), ("rdi", frame.rdi), ("r8", frame.r8), ("r9", frame.r9))
-        line(("r10", frame.r10), ("r11", frame.r11), ("r12", frame.r12), ("r13", frame.r13))
-        line(("r14", frame.r14), ("r15", frame.r15), nil, nil)
-        Console.write("\n")
-    }
-
-    private static func line(
-        _ a: (StaticString, UInt64), _ b: (StaticString, UInt64),
-        _ c: (StaticString, UInt64)?, _ d: (StaticString, UInt64)?
-    ) {
-        Console.write("\n")
-        begin(cause: false)
-        pair(a.0, a.1)
-        Console.write(" ")
-        pair(b.0, b.1)
-        if let c {
-            Console.write(" ")
-            pair(c.0, c.1)
+        var frame = frame
+        unsafe withUnsafeBytes(of: &frame) { words in
+            let count = words.count / 8
+            for index in 0..<count + 2 {
+                if index & 3 == 0 { begin(cause: false) }
+                for letter in index * 4..<index * 4 + 4 {
+                    // SAFETY: there are four letters for each word, and two more.
+                    let byte = unsafe names.utf8Start[letter]
+                    if byte != UInt8(ascii: " ") { Console.put(byte) }
+                }
+                Console.write(" ")
+                if index < count {
+                    // SAFETY: the index is below the count of words.
+                    Console.write(
+                        hex: unsafe words.loadUnaligned(fromByteOffset: index * 8, as: UInt64.self))
+                } else {
+                    Console.write(
+                        hex: index == count ? toro_read_cr2() : unsafe toro_core().pointee.index)
+                }
+                Console.write(index & 3 == 3 ? "\n" : " ")
+            }
         }
-        if let d {
-            Console.write(" ")
-            pair(d.0, d.1)
-        }
-    }
-
-    private static func pair(_ name: StaticString, _ value: UInt64) {
-        Console.write(name)
-        Console.write(" ")
-        Console.write(hex: value)
     }
 
     private static func stack(from start: UInt64) {

@@ -162,6 +162,13 @@ void toro_watch_signals(int32_t descriptor) {
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGHUP, &action, NULL);
+    // Whoever started us may have blocked them, as threads of Dispatch do.
+    sigset_t watched;
+    sigemptyset(&watched);
+    sigaddset(&watched, SIGINT);
+    sigaddset(&watched, SIGTERM);
+    sigaddset(&watched, SIGHUP);
+    if (descriptor >= 0) sigprocmask(SIG_UNBLOCK, &watched, NULL);
     struct sigaction ignored = {.sa_handler = descriptor < 0 ? SIG_DFL : SIG_IGN};
     sigaction(SIGPIPE, &ignored, NULL);
 }

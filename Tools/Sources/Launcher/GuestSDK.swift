@@ -67,7 +67,7 @@ public struct GuestSDK: Sendable {
             """
         let c = "-ffreestanding -DTORO_MICROVM=1 -ffunction-sections -fdata-sections -Os"
         let linker = """
-            -L\(resources)/embedded/\(triple) -T \(home)/linker.ld --gc-sections --icf=all --nmagic \
+            -L\(resources)/embedded/\(triple) -T \(home)/linker.ld --gc-sections --icf=all --nmagic --no-eh-frame-hdr --build-id=none \
             -lswift_Concurrency -lswiftUnicodeDataTables
             """
         return """

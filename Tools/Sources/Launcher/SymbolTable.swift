@@ -7,22 +7,36 @@ public struct SymbolTable: Sendable {
     /// The symbols in an ELF file; addresses stay numbers if it has none.
     public init(of file: String) { self.file = file }
 
-    /// The functions at an address, inlined ones first, each with file and line.
-    public func frames(at address: UInt64) -> [String] {
-        guard let program = Command.find("llvm-symbolizer"),
+    /// The functions at each of these addresses, inlined ones first, each with file and line.
+    public func frames(at addresses: [UInt64]) -> [[String]] {
+        let unknown = addresses.map { _ in [String]() }
+        guard !addresses.isEmpty, let program = Command.find("llvm-symbolizer"),
             FileManager.default.fileExists(atPath: file),
             let ended = try? Command.capture(
                 program,
-                [
-                    "--obj=\(file)", "--inlines", "--pretty-print",
-                    "0x" + String(address, radix: 16),
-                ],
+                ["--obj=\(file)", "--inlines", "--pretty-print"]
+                    + addresses.map { "0x" + String($0, radix: 16) },
                 limit: 20),
             ended.status == 0
+        else { return unknown }
+        // An empty line ends each address.
+        let answers = ended.output.components(separatedBy: "\n\n").map { answer in
+            answer.split(separator: "\n").map(String.init)
+                .map { $0.replacingOccurrences(of: " (inlined by) ", with: "") }
+                .filter { !$0.hasPrefix("??") }.map(demangled)
+        }
+        return answers.count >= addresses.count ? Array(answers.prefix(addresses.count)) : unknown
+    }
+
+    /// Which of `words` are return addresses: they point into text, right behind a call.
+    ///
+    /// Guests keep no frame pointers, so this is how a stack is read: what a returned function has
+    /// left there is taken for a caller, too.
+    func returnAddresses(in words: [UInt64]) -> [UInt64] {
+        guard let image = FileManager.default.contents(atPath: file),
+            let text = TextSegment(of: [UInt8](image))
         else { return [] }
-        return ended.output.split(separator: "\n").map(String.init)
-            .map { $0.replacingOccurrences(of: " (inlined by) ", with: "") }
-            .filter { !$0.hasPrefix("??") }.map(demangled)
+        return words.filter(text.isBehindCall)
     }
 
     /// The frame with its function's name as the source spells it.
@@ -41,20 +55,38 @@ extension PanicReport {
     /// The report for a person: cause, where, and the callers that wait.
     public func description(symbols: SymbolTable) -> String {
         var lines = ["the guest panicked: \(cause)"]
-        if let address = register("rip") { lines += frames("at", address, symbols) }
-        for caller in asyncCallers { lines += frames("awaited by", caller, symbols) }
+        let words = stack.sorted { $0.key < $1.key }.map(\.value)
+        let callers = symbols.returnAddresses(in: words).prefix(PanicReport.callerLimit)
+        let addresses = (register("rip").map { [$0] } ?? []) + callers.map { $0 - 1 }
+        let now = symbols.frames(at: addresses)
+        for (index, frames) in now.enumerated() {
+            // Below a job there is only the run loop.
+            if frames.contains(where: { $0.contains("swift_job_run") || $0.contains("runJobIn") }) {
+                break
+            }
+            lines += PanicReport.lines(index == 0 ? "at" : "called by", addresses[index], frames)
+        }
+        for (address, frames) in zip(asyncCallers, symbols.frames(at: asyncCallers)) {
+            lines += PanicReport.lines("awaited by", address, frames)
+        }
         lines += registerLines
         if !isComplete { lines.append("  (the report is cut short)") }
         return lines.joined(separator: "\n")
     }
 
-    private func frames(_ word: String, _ address: UInt64, _ symbols: SymbolTable) -> [String] {
-        let names = symbols.frames(at: address)
-        let number = "0x" + String(address, radix: 16)
-        return (names.isEmpty ? [number] : names).enumerated().map { index, name in
-            "  \(index == 0 ? word : "in") \(name)"
-        }
+    private static func lines(_ word: String, _ address: UInt64, _ frames: [String]) -> [String] {
+        // What has no place in a source file is the compiler's or the runtime's, and says nothing
+        // to a reader, unless it is all there is.
+        let written = frames.filter { !$0.contains("compiler-generated>") && !$0.contains(":0:0") }
+        if written.isEmpty, word == "awaited by", !frames.isEmpty { return [] }
+        let names =
+            !written.isEmpty
+            ? written : frames.isEmpty ? ["0x" + String(address, radix: 16)] : frames
+        return names.enumerated().map { "  \($0 == 0 ? word : "in") \($1)" }
     }
+
+    /// The most callers that are read from the stack.
+    private static let callerLimit = 16
 
     private var registerLines: [String] {
         var lines: [String] = []
@@ -67,5 +99,50 @@ extension PanicReport {
             }
         }
         return lines
+    }
+}
+
+/// The bytes of an image's code.
+struct TextSegment {
+    private let start: UInt64
+    private let bytes: ArraySlice<UInt8>
+
+    /// The first segment that may be executed; nil if the file is no ELF image that has one.
+    init?(of image: [UInt8]) {
+        func number(_ offset: UInt64, _ size: UInt64) -> UInt64? {
+            guard size <= image.count, offset <= UInt64(image.count) - size else { return nil }
+            return image[Int(offset)..<Int(offset + size)].reversed()
+                .reduce(0) { $0 << 8 | UInt64($1) }
+        }
+        guard image.starts(with: [0x7f, 0x45, 0x4c, 0x46, 2, 1]),
+            let table = number(0x20, 8), let size = number(0x36, 2), let count = number(0x38, 2),
+            size >= 56, table <= image.count
+        else { return nil }
+        for index in 0..<count {
+            let header = table + index * size
+            guard number(header, 4) == 1, let flags = number(header + 4, 4), flags & 1 != 0,
+                let offset = number(header + 8, 8), let address = number(header + 16, 8),
+                let length = number(header + 32, 8), length <= image.count,
+                offset <= UInt64(image.count) - length
+            else { continue }
+            start = address
+            bytes = image[Int(offset)..<Int(offset + length)]
+            return
+        }
+        return nil
+    }
+
+    /// Whether the instruction in front of `address` can be a call (SDM volume 2, CALL): E8 with
+    /// four bytes, or FF /2 with two to seven in all.
+    func isBehindCall(_ address: UInt64) -> Bool {
+        guard address >= start, address - start <= bytes.count else { return false }
+        let place = bytes.startIndex + Int(address - start)
+        if place - 5 >= bytes.startIndex, bytes[place - 5] == 0xe8 { return true }
+        for length in 2...7 where place - length >= bytes.startIndex {
+            if bytes[place - length] == 0xff, bytes[place - length + 1] & 0x38 == 0x10 {
+                return true
+            }
+        }
+        return false
     }
 }

@@ -129,15 +129,20 @@ enum Images {
 
     static func webProbe() throws -> Image { try built.get() }
 
+    static func probe() throws -> Image { try Probe.image() }
+
     /// The vsock device, which the tests' build has put beside the test program.
-    static var device: String? {
+    static var device: String? { tool("toro-vsock-device") }
+
+    /// A program that the tests' build has put beside the test program.
+    static func tool(_ name: String) -> String? {
         // The test program is in the same folder, or in a bundle there.
         let own = URL(fileURLWithPath: CommandLine.arguments[0])
         for folder in [own, own.deletingLastPathComponent()] {
-            let path = folder.deletingLastPathComponent().path + "/toro-vsock-device"
+            let path = folder.deletingLastPathComponent().path + "/" + name
             if FileManager.default.isExecutableFile(atPath: path) { return path }
         }
-        let path = root + "/Tools/.build/debug/toro-vsock-device"
+        let path = root + "/Tools/.build/debug/" + name
         return FileManager.default.isExecutableFile(atPath: path) ? path : nil
     }
 }

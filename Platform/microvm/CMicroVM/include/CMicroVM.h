@@ -46,19 +46,24 @@ static inline uint64_t toro_trampoline_address(void) { return (uintptr_t)toro_tr
 static inline uint64_t toro_trampoline_size(void) {
     return (uint64_t)(toro_trampoline_end - toro_trampoline_start);
 }
-extern const uint64_t toro_trap_stubs[];
-static inline const uint64_t *_Nonnull toro_trap_stub_table(void) { return toro_trap_stubs; }
+extern const char toro_trap_stubs[];
+/// The address of a vector's stub.
+static inline uint64_t toro_trap_stub(uint32_t vector) {
+    return (uintptr_t)toro_trap_stubs + 8 * vector;
+}
 /// How many trap stubs there are: vectors 0 to 63.
 enum { TORO_TRAP_STUBS = 64 };
 
 /// What the trampoline hands to a starting core; see boot.S.
 typedef struct {
     uint64_t page_map, stack_top, core;
+    void (*_Nonnull entry)(void);
 } toro_trampoline_arguments_t;
 extern toro_trampoline_arguments_t toro_trampoline_arguments;
 static inline void toro_set_trampoline_arguments(uint64_t page_map, uint64_t stack_top,
-                                                 uint64_t core) {
-    toro_trampoline_arguments = (toro_trampoline_arguments_t){page_map, stack_top, core};
+                                                 uint64_t core, void (*_Nonnull entry)(void)) {
+    toro_trampoline_arguments =
+        (toro_trampoline_arguments_t){page_map, stack_top, core, entry};
 }
 
 static inline struct toro_core *_Nonnull toro_core(void) {

@@ -1,0 +1,108 @@
+import Foundation
+import Launcher
+import Testing
+
+/// `toro` as a user runs it: a process of its own, with everything it starts.
+final class ToroProcess: @unchecked Sendable {
+    // SAFETY (@unchecked): `text` is only touched under the condition's lock.
+    private let process = Process()
+    private let condition = NSCondition()
+    private var text = ""
+    private var ended = false
+    /// Where this run's sockets are while they exist.
+    let runFolder: TestFolder
+
+    /// Starts `toro` with these arguments; `path` replaces PATH.
+    init(_ arguments: [String], path: String? = nil) throws {
+        runFolder = try TestFolder()
+        process.executableURL = URL(
+            fileURLWithPath: try #require(Images.tool("toro"), "toro is not built"))
+        process.arguments = arguments
+        var environment = ProcessInfo.processInfo.environment
+        environment["XDG_RUNTIME_DIR"] = runFolder.path
+        if let path { environment["PATH"] = path }
+        process.environment = environment
+        process.standardInput = FileHandle.nullDevice
+        let pipe = Pipe()
+        process.standardOutput = pipe
+        process.standardError = pipe
+        try process.run()
+        Thread.detachNewThread { [self] in
+            while true {
+                let data = pipe.fileHandleForReading.availableData
+                condition.withLock {
+                    text += String(decoding: data, as: UTF8.self)
+                    ended = data.isEmpty
+                    condition.broadcast()
+                }
+                if data.isEmpty { return }
+            }
+        }
+    }
+
+    /// What was printed so far, standard output and standard error together.
+    var output: String { condition.withLock { text } }
+
+    /// Waits until `words` were printed; false if they have not been within a minute.
+    func waits(for words: String) -> Bool {
+        let limit = Date(timeIntervalSinceNow: 60)
+        return condition.withLock {
+            while !text.contains(words) {
+                if ended || !condition.wait(until: limit) { return text.contains(words) }
+            }
+            return true
+        }
+    }
+
+    /// Waits for the end; the exit status, nil after a minute.
+    func status() -> Int32? {
+        let limit = Date(timeIntervalSinceNow: 60)
+        let isOver = condition.withLock {
+            while !ended { if !condition.wait(until: limit) { return false } }
+            return true
+        }
+        guard isOver else {
+            kill(process.processIdentifier, SIGKILL)
+            return nil
+        }
+        process.waitUntilExit()
+        return process.status
+    }
+
+    /// Sends a signal to `toro` itself.
+    func signal(_ number: Int32) { kill(process.processIdentifier, number) }
+
+    /// The processes below `toro`: name and id.
+    var parts: [(name: String, pid: Int32)] {
+        var all: [(name: String, pid: Int32, parent: Int32)] = []
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
+        for pid in names.compactMap(Int32.init) {
+            guard let line = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),
+                let open = line.firstIndex(of: "("), let close = line.lastIndex(of: ")")
+            else { continue }
+            let rest = line[line.index(after: close)...].split(separator: " ")
+            guard rest.count > 1, rest[0] != "Z", let parent = Int32(rest[1]) else { continue }
+            all.append((String(line[line.index(after: open)..<close]), pid, parent))
+        }
+        var below: Set<Int32> = [process.processIdentifier]
+        var found: [(name: String, pid: Int32)] = []
+        var grew = true
+        while grew {
+            grew = false
+            for entry in all where below.contains(entry.parent) && !below.contains(entry.pid) {
+                below.insert(entry.pid)
+                found.append((entry.name, entry.pid))
+                grew = true
+            }
+        }
+        return found
+    }
+
+    /// Whether `pid` runs.
+    static func isAlive(_ pid: Int32) -> Bool {
+        guard let line = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),
+            let close = line.lastIndex(of: ")")
+        else { return false }
+        return !line[line.index(after: close)...].hasPrefix(" Z")
+    }
+}
