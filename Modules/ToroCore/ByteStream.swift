@@ -65,11 +65,12 @@ public enum ListenError: ToroError, Equatable {
     /// What was wrong and what to do.
     public var explanation: String {
         switch self {
-        case .portInUse(let port):
-            "port " + String(port) + " is taken by another listener; choose another port"
+        case .portInUse: "the port is in use by another listener; choose another port"
         case .closed: "the listener is closed"
         case .cancelled: "the operation was cancelled"
-        case .failed(let code): "cannot listen (error " + String(code) + ")"
+        case .failed(13): "permission denied; ports below 1024 are for root"
+        case .failed(24): "too many files are open"
+        case .failed: "the system refused to listen"
         }
     }
 }

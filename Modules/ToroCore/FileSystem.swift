@@ -45,7 +45,10 @@ public enum FileError: ToroError, Equatable {
         case .outOfMemory: "out of memory; give the guest more memory"
         case .cancelled: "the operation was cancelled"
         case .deviceFailed: "the file system device failed; restart the guest"
-        case .host(let code): "the host answered error " + String(code)
+        case .host(5): "the host could not read or write its disk"
+        case .host(23), .host(24): "the host has too many files open"
+        case .host(28): "the host's disk is full"
+        case .host: "the host answered with an error of its own; its daemon's log says more"
         }
     }
 }

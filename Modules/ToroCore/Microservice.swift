@@ -15,7 +15,7 @@
 public enum WiringError: ToroError, Equatable {
     /// The machine has no such device: what was looked for and what to give the launcher, and the
     /// name it was looked for by, if any.
-    case missingDevice(String, name: String? = nil)
+    case missingDevice(String, name: StaticString = "")
     /// A device is there but not usable: what it is and what is wrong.
     case unusableDevice(String)
     /// An argument of the command line is missing or wrong.
@@ -32,8 +32,13 @@ public enum WiringError: ToroError, Equatable {
         }
     }
 
-    /// The name of what is missing.
-    public var name: String? {
-        if case .missingDevice(_, let name) = self { name } else { nil }
+    /// The name of what is missing; empty if it has none.
+    public var name: StaticString {
+        if case .missingDevice(_, let name) = self { name } else { "" }
+    }
+
+    /// Whether both say the same.
+    public static func == (left: WiringError, right: WiringError) -> Bool {
+        left.explanation == right.explanation && left.name.description == right.name.description
     }
 }

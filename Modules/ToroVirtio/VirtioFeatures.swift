@@ -37,13 +37,15 @@ public enum VirtioError: ToroError, Equatable {
         switch self {
         case .badMagic: "no virtio device answers at its address"
         case .unsupportedVersion:
-            "the virtio device is a legacy one; start QEMU with "
-                + "-global virtio-mmio.force-legacy=false"
+            """
+            the virtio device is a legacy one; start QEMU with \
+            -global virtio-mmio.force-legacy=false
+            """
         case .missingFeatures: "the virtio device lacks a feature the driver needs"
         case .featuresRefused: "the virtio device refused the features it offered"
         case .resetTimedOut: "the virtio device does not answer a reset"
         case .missingQueue: "the virtio device lacks a queue the driver needs"
-        case .outOfMemory(let error): error.explanation
+        case .outOfMemory: "out of memory for the rings; give the guest more memory"
         }
     }
 }

@@ -4,7 +4,7 @@ public import ToroVirtio
 extension VirtioBus {
     /// The share that the launcher was given as `--share TAG=FOLDER`.
     public func virtioFS(
-        tag: String, clock: any Timekeeper = Core.clock
+        tag: StaticString, clock: any Timekeeper = Core.clock
     ) async throws(WiringError) -> VirtioFileSystem<Transport> {
         for slot in 0..<slotCount {
             guard let transport = device(inSlot: slot), transport.deviceID == .fileSystem,
@@ -32,12 +32,13 @@ extension VirtioBus {
 
 extension VirtioTransport {
     /// Whether the tag in the configuration (36 bytes, padded with NUL; 5.11.4) is `tag`.
-    func tagEquals(_ tag: String) -> Bool {
-        var index = 0
-        for byte in tag.utf8 {
-            guard index < 36, configurationByte(at: index) == byte else { return false }
-            index += 1
+    func tagEquals(_ tag: StaticString) -> Bool {
+        let count = tag.utf8CodeUnitCount
+        guard count <= 36 else { return false }
+        for index in 0..<count {
+            // SAFETY: the index is below the string's length.
+            guard unsafe tag.utf8Start[index] == configurationByte(at: index) else { return false }
         }
-        return index == 36 || configurationByte(at: index) == 0
+        return count == 36 || configurationByte(at: count) == 0
     }
 }

@@ -9,8 +9,6 @@ public import ToroVirtio
 @Core public final class VirtioFileSystem<Transport: VirtioTransport>: FileSystem {
     typealias Node = FUSENode<Transport>
 
-    private static var linkLimit: Int { 40 }
-
     let session: FUSESession<Transport>
     private let root: Node
     private var names = NameCache<Transport>()
@@ -63,39 +61,15 @@ public import ToroVirtio
         return fresh.attributes
     }
 
-    /// Walks a path from the root, component by component.
     private func resolve(_ path: Path, followLast: Bool) async throws(FileError) -> Node {
-        let slash = UInt8(ascii: "/")
-        var ancestors = [root]
-        var todo = Array(try path.components().reversed())
-        var mustBeDirectory = path.bytes.last == slash
-        var links = 0
-        while let name = todo.popLast() {
-            guard let current = ancestors.last else { throw .escapesRoot }
-            guard current.attributes.kind == .directory else { throw .notADirectory }
-            if name.count == 2, name.allSatisfy({ $0 == UInt8(ascii: ".") }) {
-                guard ancestors.count > 1 else { throw .escapesRoot }
-                ancestors.removeLast()
-                continue
+        var walk = try PathWalk(path, from: root, followLast: followLast)
+        while let name = try walk.next() {
+            let node = try await child(name, of: walk.place)
+            if try walk.arrive(at: node) {
+                try walk.follow(try await session.readLink(node))
             }
-            let node = try await child(name, of: current)
-            let isLast = todo.isEmpty
-            guard node.attributes.kind == .symbolicLink,
-                !isLast || followLast || mustBeDirectory
-            else {
-                ancestors.append(node)
-                continue
-            }
-            links += 1
-            guard links <= Self.linkLimit else { throw .tooManyLinks }
-            let target = try await session.readLink(node)
-            guard target.first != slash else { throw .escapesRoot }
-            if isLast, target.last == slash { mustBeDirectory = true }
-            todo += try Path(target).components().reversed()
         }
-        guard let node = ancestors.last else { throw .escapesRoot }
-        if mustBeDirectory, node.attributes.kind != .directory { throw .notADirectory }
-        return node
+        return walk.place
     }
 
     private func child(

@@ -220,42 +220,47 @@ public import ToroVirtio
     /// Sends the first `count` bytes of `packet` and waits until the device has taken them; false
     /// if that will never be.
     func transmit(_ packet: VsockOutbound, _ count: Int, of stream: Stream) async -> Bool {
-        while !isBroken {
-            guard controls.isEmpty, let place = freeHeaders.last else {
-                let waiter = Waiter<Bool>()
-                blocked.append(waiter)
-                guard await waiter.wait() else { return false }
-                continue
-            }
-            let (head, body) = packet.segments(count)
-            var connection = stream.connection
-            let header = connection.header(.readWrite, from: cid, length: count)
-            let first = write(header, at: place)
-            let slot: UInt16?
-            if head.length == 0 {
-                let segments: InlineArray<2, VirtqueueSegment> = [first, body]
-                slot = transmitQueue.add(segments.span)
-            } else if body.length == 0 {
-                let segments: InlineArray<2, VirtqueueSegment> = [first, head]
-                slot = transmitQueue.add(segments.span)
-            } else {
-                let segments: InlineArray<3, VirtqueueSegment> = [first, head, body]
-                slot = transmitQueue.add(segments.span)
-            }
-            let waiter = Waiter<Bool>()
-            guard let slot else {
-                blocked.append(waiter)
-                guard await waiter.wait() else { return false }
-                continue
-            }
-            stream.connection = connection
-            freeHeaders.removeLast()
-            transmissions[Int(slot)] = Transmission(header: place, packet: packet, waiter: waiter)
-            notify()
+        while true {
+            switch start(packet, count, of: stream) {
+            case .broken: return false
+            case .full(let room): guard await room.wait() else { return false }
             // The bytes are the device's until it gives them back, so this does not end early.
-            return await waiter.wait()
+            case .started(let end): return await end.wait()
+            }
         }
-        return false
+    }
+
+    /// What became of a transmission.
+    private enum Start {
+        case broken
+        case full(Waiter<Bool>)
+        case started(Waiter<Bool>)
+    }
+
+    @inline(never)
+    private func start(_ packet: VsockOutbound, _ count: Int, of stream: Stream) -> Start {
+        if isBroken { return .broken }
+        let waiter = Waiter<Bool>()
+        guard controls.isEmpty, let place = freeHeaders.last else {
+            blocked.append(waiter)
+            return .full(waiter)
+        }
+        let (head, body) = packet.segments(count)
+        var connection = stream.connection
+        let header = connection.header(.readWrite, from: cid, length: count)
+        let segments: InlineArray<3, VirtqueueSegment> = [
+            write(header, at: place), head.length == 0 ? body : head, body,
+        ]
+        let parts = head.length == 0 || body.length == 0 ? 2 : 3
+        guard let slot = transmitQueue.add(segments.span.extracting(0..<parts)) else {
+            blocked.append(waiter)
+            return .full(waiter)
+        }
+        stream.connection = connection
+        freeHeaders.removeLast()
+        transmissions[Int(slot)] = Transmission(header: place, packet: packet, waiter: waiter)
+        notify()
+        return .started(waiter)
     }
 
     private func write(_ header: VsockHeader, at place: Int) -> VirtqueueSegment {

@@ -123,6 +123,23 @@ public import ToroVirtio
         sender?.resume(true)
     }
 
+    @inline(never)
+    private func step(_ packet: VsockOutbound) -> TransmitStep {
+        if packet.count == 0 { return .done }
+        if let failure { return .failed(failure) }
+        if connection.isFinished { return .failed(.closed) }
+        if connection.peerDeaf { return .failed(.reset) }
+        let credit = connection.credit
+        if credit > 0 { return .send(min(packet.count, credit)) }
+        if !askedForCredit {
+            askedForCredit = true
+            device.send(.creditRequest, of: self)
+        }
+        let waiter = Waiter<Bool>()
+        sender = waiter
+        return .wait(waiter)
+    }
+
     private func transmit(
         _ head: consuming IOBuffer?, _ body: consuming IOBuffer
     ) async -> Completed<StreamError> {
@@ -132,35 +149,23 @@ public import ToroVirtio
         let packet = VsockOutbound(head: head, body: body)
         var failed: StreamError?
         let total = packet.count
-        while packet.count > 0 {
-            if let error = failure ?? (connection.isFinished ? .closed : nil) {
-                failed = error
-                break
-            }
-            if connection.peerDeaf {
-                failed = .reset
-                break
-            }
-            let credit = connection.credit
-            guard credit > 0 else {
-                if !askedForCredit {
-                    askedForCredit = true
-                    device.send(.creditRequest, of: self)
-                }
-                let waiter = Waiter<Bool>()
-                sender = waiter
-                let isWoken = await waiter.wait(cancelled: false)
+        while failed == nil {
+            switch step(packet) {
+            case .done: break
+            case .failed(let error): failed = error
+            case .wait(let waiter):
+                if !(await waiter.wait(cancelled: false)) { failed = .cancelled }
                 sender = nil
-                if isWoken { continue }
-                failed = .cancelled
-                break
+                continue
+            case .send(let count):
+                if await device.transmit(packet, count, of: self) {
+                    packet.removeFirst(count)
+                } else {
+                    failed = failure ?? .deviceFailed
+                }
+                continue
             }
-            let count = min(packet.count, credit)
-            guard await device.transmit(packet, count, of: self) else {
-                failed = failure ?? .deviceFailed
-                break
-            }
-            packet.removeFirst(count)
+            break
         }
         let done = total - packet.count
         guard var buffer = packet.body.take() else { fatalError("a packet has lost its body") }
@@ -168,6 +173,16 @@ public import ToroVirtio
         buffer.removeAll()
         return Completed(buffer, .success(done))
     }
+}
+
+/// What comes next on the way of a packet.
+private enum TransmitStep {
+    case done
+    case failed(StreamError)
+    /// The peer has no room.
+    case wait(Waiter<Bool>)
+    /// So many bytes may go.
+    case send(Int)
 }
 
 /// Bytes on their way out: a head and a body.

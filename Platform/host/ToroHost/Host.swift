@@ -54,6 +54,9 @@ public import ToroCore
         }
     }
 
+    /// Whether the process's environment has this variable, with whatever value.
+    public func isSet(_ name: StaticString) -> Bool { environment(name.description) != nil }
+
     /// A variable of the process's environment.
     public func environment(_ name: String) -> String? {
         // SAFETY: the name is a C string for the call, and the value is copied at once.

@@ -26,6 +26,17 @@ enum Console {
         }
     }
 
+    /// Writes text. `print` would do, with 10 kB of the standard library for strings that are
+    /// not contiguous, which there are none of in Embedded Swift.
+    static func write(_ text: String) {
+        text.utf8.withContiguousStorageIfAvailable { bytes in
+            for index in bytes.indices {
+                // SAFETY: the index is one of the buffer's.
+                put(unsafe bytes[index])
+            }
+        }
+    }
+
     /// Writes a C string, as C code gives it.
     @unsafe static func write(cString text: UnsafePointer<CChar>) {
         var at = unsafe text

@@ -22,6 +22,17 @@ import ToroVirtio
         KernelCommandLine.arguments(in: commandLine).map { String(decoding: $0, as: UTF8.self) }
     }
 
+    /// Whether `toro run --env NAME=VALUE` gave this name, with whatever value.
+    public func isSet(_ name: StaticString) -> Bool {
+        for entry in KernelCommandLine.environment(in: commandLine) {
+            // SAFETY: a static string has utf8CodeUnitCount bytes behind utf8Start.
+            let wanted = unsafe UnsafeBufferPointer(
+                start: name.utf8Start, count: name.utf8CodeUnitCount)
+            if unsafe entry.name.elementsEqual(wanted) { return true }
+        }
+        return false
+    }
+
     /// The value `toro run --env NAME=VALUE` gave, the last one if there are several.
     public func environment(_ name: String) -> String? {
         let wanted = Array(name.utf8)

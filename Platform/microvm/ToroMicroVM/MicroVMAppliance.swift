@@ -31,20 +31,19 @@ extension MicroVMAppliance {
         do throws(WiringError) {
             service = try await wire(MicroVM())
         } catch {
-            print("toro: ", terminator: "")
-            print(error.explanation, terminator: "")
-            if let name = error.name {
-                print(": ", terminator: "")
-                print(name, terminator: "")
-            }
-            print("")
+            Console.write("toro: ")
+            Console.write(error.explanation)
+            if error.name.utf8CodeUnitCount > 0 { Console.write(": ") }
+            Console.write(error.name)
+            Console.write("\n")
             PowerOff.now(.wiring)
         }
         do throws(Service.Failure) {
             try await service.run()
         } catch {
-            print("toro: the service failed: ", terminator: "")
-            print(error.explanation)
+            Console.write("toro: the service failed: ")
+            Console.write(error.explanation)
+            Console.write("\n")
             PowerOff.now(.failure)
         }
         PowerOff.now(.success)

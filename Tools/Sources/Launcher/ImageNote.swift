@@ -26,26 +26,15 @@ enum ImageNote {
     /// may come from anywhere: whatever it says is checked.
     static func find(in image: Data) -> Data? {
         let bytes = [UInt8](image)
-        func number(_ offset: Int, _ size: Int) -> Int? {
-            guard offset >= 0, size <= bytes.count, offset <= bytes.count - size else { return nil }
-            var value = 0
-            for index in (0..<size).reversed() { value = value << 8 | Int(bytes[offset + index]) }
-            return value >= 0 ? value : nil
-        }
-        guard bytes.starts(with: [0x7f, 0x45, 0x4c, 0x46, 2, 1]),
-            let table = number(0x28, 8), let size = number(0x3a, 2), let count = number(0x3c, 2),
-            size >= 64
-        else { return nil }
-        for index in 0..<count {
-            let (header, overflow) = table.addingReportingOverflow(index * size)
-            guard !overflow, let kind = number(header + 4, 4), kind == 7 || kind == 1,
-                let offset = number(header + 24, 8), let length = number(header + 32, 8),
-                length >= 20, offset <= bytes.count, length <= bytes.count - offset,
-                number(offset, 4) == 5, number(offset + 8, 4) == Int(type),
-                Array(bytes[offset + 12..<offset + 20]) == owner,
-                let described = number(offset + 4, 4), described <= length - 20
+        for section in ELFImage(bytes)?.sections ?? [] where section.type == 7 || section.type == 1 {
+            let (at, length) = (section.offset, section.size)
+            guard length >= 20, at <= bytes.count, length <= UInt64(bytes.count) - at,
+                ELFImage.number(bytes, at, 4) == 5,
+                ELFImage.number(bytes, at + 8, 4) == UInt64(type),
+                Array(bytes[Int(at) + 12..<Int(at) + 20]) == owner,
+                let described = ELFImage.number(bytes, at + 4, 4), described <= length - 20
             else { continue }
-            return Data(bytes[offset + 20..<offset + 20 + described])
+            return Data(bytes[Int(at) + 20..<Int(at) + 20 + Int(described)])
         }
         return nil
     }

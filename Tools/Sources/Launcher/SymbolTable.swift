@@ -23,7 +23,7 @@ public struct SymbolTable: Sendable {
         let answers = ended.output.components(separatedBy: "\n\n").map { answer in
             answer.split(separator: "\n").map(String.init)
                 .map { $0.replacingOccurrences(of: " (inlined by) ", with: "") }
-                .filter { !$0.hasPrefix("??") }.map(demangled)
+                .filter { !$0.hasPrefix("??") }.map(demangledFrame)
         }
         return answers.count >= addresses.count ? Array(answers.prefix(addresses.count)) : unknown
     }
@@ -40,14 +40,19 @@ public struct SymbolTable: Sendable {
     }
 
     /// The frame with its function's name as the source spells it.
-    private func demangled(_ frame: String) -> String {
-        guard frame.hasPrefix("$"), let end = frame.range(of: " at "),
-            let program = Command.find("swift-demangle"),
+    private func demangledFrame(_ frame: String) -> String {
+        guard frame.hasPrefix("$"), let end = frame.range(of: " at ") else { return frame }
+        return demangled(String(frame[..<end.lowerBound])) + frame[end.lowerBound...]
+    }
+
+    /// A symbol's name as the source spells it.
+    func demangled(_ name: String) -> String {
+        guard name.hasPrefix("$"), let program = Command.find("swift-demangle"),
             let ended = try? Command.capture(
-                program, ["-compact", "-simplified", String(frame[..<end.lowerBound])], limit: 20),
+                program, ["-compact", "-simplified", name], limit: 20),
             ended.status == 0
-        else { return frame }
-        return ended.output.trimmingCharacters(in: .newlines) + frame[end.lowerBound...]
+        else { return name }
+        return ended.output.trimmingCharacters(in: .newlines)
     }
 }
 
@@ -110,9 +115,7 @@ struct TextSegment {
     /// The first segment that may be executed; nil if the file is no ELF image that has one.
     init?(of image: [UInt8]) {
         func number(_ offset: UInt64, _ size: UInt64) -> UInt64? {
-            guard size <= image.count, offset <= UInt64(image.count) - size else { return nil }
-            return image[Int(offset)..<Int(offset + size)].reversed()
-                .reduce(0) { $0 << 8 | UInt64($1) }
+            ELFImage.number(image, offset, size)
         }
         guard image.starts(with: [0x7f, 0x45, 0x4c, 0x46, 2, 1]),
             let table = number(0x20, 8), let size = number(0x36, 2), let count = number(0x38, 2),

@@ -7,6 +7,6 @@ import ToroHost
     static func wire(_ host: Host) async throws(WiringError) -> some Microservice {
         StaticWebServer(
             site: try host.folder(tag: "site"), port: try host.listen(80),
-            listing: host.environment("LISTING") != nil)
+            listing: host.isSet("LISTING"))
     }
 }

@@ -9,6 +9,6 @@ import ToroVsock
     static func wire(_ vm: MicroVM) async throws(WiringError) -> some Microservice {
         StaticWebServer(
             site: try await vm.virtioFS(tag: "site"), port: try vm.vsock().listen(80),
-            listing: vm.environment("LISTING") != nil)
+            listing: vm.isSet("LISTING"))
     }
 }
