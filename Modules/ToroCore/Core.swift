@@ -28,7 +28,8 @@ import CToroCore
 
     /// The host's run loop.
     public nonisolated var unownedExecutor: UnownedSerialExecutor {
-        HostRunLoop.shared.asUnownedSerialExecutor()
+        // SAFETY: the run loop lives for ever.
+        unsafe HostRunLoop.shared.asUnownedSerialExecutor()
     }
     #endif
 

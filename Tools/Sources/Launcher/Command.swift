@@ -20,6 +20,18 @@ public enum Command {
         return nil
     }
 
+    /// The path of a program of the Swift toolchain: beside `swiftc`, or else in `PATH`, where a
+    /// distribution's may be of another version.
+    public static func findTool(_ name: String) -> String? {
+        if let compiler = find("swiftc") {
+            let folder = URL(fileURLWithPath: compiler).resolvingSymlinksInPath()
+                .deletingLastPathComponent().path
+            let candidate = folder + "/" + name
+            if FileManager.default.isExecutableFile(atPath: candidate) { return candidate }
+        }
+        return find(name)
+    }
+
     /// Runs a program and captures what it writes, standard error included; ended with SIGKILL
     /// after `limit` seconds.
     public static func capture(

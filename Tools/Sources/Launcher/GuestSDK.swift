@@ -8,6 +8,9 @@ public struct GuestSDK: Sendable {
     /// The folder that holds the bundle: what `--swift-sdks-path` takes.
     public let folder: String
 
+    /// The bundle, which `swift sdk install` takes.
+    public var bundle: String { folder + "/\(GuestSDK.name).artifactbundle" }
+
     private static let triple = "x86_64-unknown-linux-gnu"
 
     /// Makes the bundle below `parent`, in a folder named by the bundle's content, so that a
@@ -22,7 +25,6 @@ public struct GuestSDK: Sendable {
         }
         let seed = resources + String(decoding: linker, as: UTF8.self) + GuestSDK.options("", "")
         folder = parent + "/sdk-" + GuestSDK.digest(seed)
-        let bundle = folder + "/\(GuestSDK.name).artifactbundle"
         guard !FileManager.default.fileExists(atPath: bundle + "/info.json") else { return }
         let home = bundle + "/toro"
         let files = FileManager.default
@@ -78,7 +80,7 @@ public struct GuestSDK: Sendable {
     }
 
     /// The toolchain's `lib/swift`, with what Embedded Swift needs in it.
-    private static func runtimeFolder() throws(LaunchError) -> String {
+    static func runtimeFolder() throws(LaunchError) -> String {
         guard let compiler = Command.find("swiftc") else {
             throw .missing("swiftc is not in PATH: install Swift 6.3 from swift.org/install")
         }

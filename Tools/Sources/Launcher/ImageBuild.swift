@@ -74,7 +74,7 @@ public struct ImageBuild: Sendable {
         }
         let symbols = scratch + "/release/" + product
         let path = symbols + ".image"
-        guard let strip = Command.find("llvm-objcopy") ?? Command.find("objcopy") else {
+        guard let strip = Command.findTool("llvm-objcopy") ?? Command.find("objcopy") else {
             throw .missing("llvm-objcopy is not in PATH; it comes with the Swift toolchain")
         }
         let note = scratch + "/" + product + ".note"

@@ -26,7 +26,8 @@ enum ImageNote {
     /// may come from anywhere: whatever it says is checked.
     static func find(in image: Data) -> Data? {
         let bytes = [UInt8](image)
-        for section in ELFImage(bytes)?.sections ?? [] where section.type == 7 || section.type == 1 {
+        for section in ELFImage(bytes)?.sections ?? [] where section.type == 7 || section.type == 1
+        {
             let (at, length) = (section.offset, section.size)
             guard length >= 20, at <= bytes.count, length <= UInt64(bytes.count) - at,
                 ELFImage.number(bytes, at, 4) == 5,

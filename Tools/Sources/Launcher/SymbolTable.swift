@@ -10,7 +10,7 @@ public struct SymbolTable: Sendable {
     /// The functions at each of these addresses, inlined ones first, each with file and line.
     public func frames(at addresses: [UInt64]) -> [[String]] {
         let unknown = addresses.map { _ in [String]() }
-        guard !addresses.isEmpty, let program = Command.find("llvm-symbolizer"),
+        guard !addresses.isEmpty, let program = Command.findTool("llvm-symbolizer"),
             FileManager.default.fileExists(atPath: file),
             let ended = try? Command.capture(
                 program,
@@ -47,7 +47,7 @@ public struct SymbolTable: Sendable {
 
     /// A symbol's name as the source spells it.
     func demangled(_ name: String) -> String {
-        guard name.hasPrefix("$"), let program = Command.find("swift-demangle"),
+        guard name.hasPrefix("$"), let program = Command.findTool("swift-demangle"),
             let ended = try? Command.capture(
                 program, ["-compact", "-simplified", name], limit: 20),
             ended.status == 0

@@ -16,7 +16,7 @@ struct Test: ParsableCommand {
                 throw LaunchError.missing("swift is not in PATH")
             }
             var failed = 0
-            for folder in [Toro.root, Toro.root + "/Tools"] {
+            for folder in ["", "/Samples/Template", "/Tools"].map({ Toro.root + $0 }) {
                 var arguments = [
                     "test", "--package-path", folder, "--disable-build-manifest-caching",
                 ]

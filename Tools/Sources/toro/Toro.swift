@@ -7,7 +7,7 @@ import Launcher
     static let configuration = CommandConfiguration(
         commandName: "toro",
         abstract: "Builds microservices into unikernel images and boots them as microVMs.",
-        subcommands: [Run.self, Build.self, Test.self, Size.self])
+        subcommands: [Run.self, Build.self, Test.self, Size.self, SDK.self, Doctor.self])
 
     /// The folder of Toro itself, which ./toro names.
     static var root: String {

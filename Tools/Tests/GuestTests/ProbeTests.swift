@@ -16,19 +16,6 @@ enum Probe {
     static func image() throws -> Image { try built.get() }
 }
 
-/// Boots the samples as a user would.
-@Suite struct SampleTests {
-    @Test func helloWorldSaysHello() throws {
-        var root = URL(fileURLWithPath: #filePath)
-        for _ in 0..<4 { root.deleteLastPathComponent() }
-        let image = try ImageBuild(root: root.path)
-            .build(package: root.path + "/Samples/HelloWorld", product: "HelloWorld")
-        let (status, console) = try Machine(image: image.path).boot(limit: 60)
-        #expect(status == 0)
-        #expect(console == "Hello from Toro\n" || console == "Hello from Toro\r\n", "\(console)")
-    }
-}
-
 /// Boots the Probe guest, which shows or breaks one promise of the platform at a time.
 @Suite(.serialized) struct ProbeTests {
     private func boot(
