@@ -63,7 +63,7 @@ let package = Package(
         tests(of: "ToroVsock", ["ToroTesting"]),
         tests(of: "ToroHTTP", ["ToroTesting", "ToroHost"]),
         tests(of: "ToroTesting", []),
-        tests(of: "MachineDescription", []),
+        tests(of: "MachineDescription", ["ToroTesting"]),
         tests(of: "ToroHost", ["ToroHTTP", "ToroTesting"]),
     ],
     swiftLanguageModes: [.v6]

@@ -44,16 +44,19 @@ import ToroCore
         deviceID = VirtioDeviceID(rawValue: registers.load32(at: Register.deviceID))
     }
 
+    /// The device status register (2.1).
     public func readStatus() -> VirtioStatus {
         VirtioStatus(rawValue: UInt8(truncatingIfNeeded: registers.load32(at: Register.status)))
     }
 
+    /// Sets the device status; none resets the device (4.2.2).
     public func writeStatus(_ status: VirtioStatus) {
         registers.store32(UInt32(status.rawValue), at: Register.status)
         guard status.isEmpty else { return }
         for _ in 0..<Self.resetAttempts where registers.load32(at: Register.status) == 0 { return }
     }
 
+    /// All feature bits that the device offers.
     public func deviceFeatures() -> UInt64 {
         registers.store32(1, at: Register.deviceFeaturesSelect)
         let high = registers.load32(at: Register.deviceFeatures)
@@ -61,6 +64,7 @@ import ToroCore
         return UInt64(high) << 32 | UInt64(registers.load32(at: Register.deviceFeatures))
     }
 
+    /// Tells the device which features the driver takes.
     public func setDriverFeatures(_ features: UInt64) {
         registers.store32(1, at: Register.driverFeaturesSelect)
         registers.store32(UInt32(truncatingIfNeeded: features >> 32), at: Register.driverFeatures)
@@ -68,11 +72,13 @@ import ToroCore
         registers.store32(UInt32(truncatingIfNeeded: features), at: Register.driverFeatures)
     }
 
+    /// QueueNumMax of a queue; 0 if there is none.
     public func maximumSize(ofQueue index: UInt16) -> UInt16 {
         registers.store32(UInt32(index), at: Register.queueSelect)
         return UInt16(clamping: registers.load32(at: Register.queueSizeMaximum))
     }
 
+    /// Hands a queue to the device (4.2.3.2).
     public func enableQueue(_ index: UInt16, size: UInt16, at addresses: VirtqueueAddresses) {
         registers.store32(UInt32(index), at: Register.queueSelect)
         registers.store32(UInt32(size), at: Register.queueSize)
@@ -82,18 +88,22 @@ import ToroCore
         registers.store32(1, at: Register.queueReady)
     }
 
+    /// Tells the device that a queue has new buffers.
     public func notify(queue index: UInt16) {
         registers.store32(UInt32(index), at: Register.queueNotify)
     }
 
+    /// A byte of the device-specific configuration.
     public func configurationByte(at offset: Int) -> UInt8 {
         registers.load8(at: Register.configuration + offset)
     }
 
+    /// A number that changes with the configuration.
     public func configurationGeneration() -> UInt32 {
         registers.load32(at: Register.configurationGeneration)
     }
 
+    /// Acknowledges what the device interrupted for, and returns it.
     public func acknowledgeInterrupt() -> UInt32 {
         let reasons = registers.load32(at: Register.interruptStatus)
         registers.store32(reasons, at: Register.interruptAcknowledge)

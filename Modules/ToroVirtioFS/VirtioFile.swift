@@ -52,6 +52,7 @@ public import ToroVirtio
         return Completed(buffer, .success(total))
     }
 
+    /// Releases it at the host (FUSE_RELEASE, FUSE_RELEASEDIR), once.
     public func close() {
         guard isOpen else { return }
         isOpen = false
@@ -84,6 +85,7 @@ public import ToroVirtio
         }
     }
 
+    /// The next entry; see ``ToroCore/OpenDirectory``.
     public func next() async throws(FileError) -> DirectoryEntry? {
         while position == entries.count {
             guard isOpen else { throw .stale }
@@ -93,6 +95,7 @@ public import ToroVirtio
         return entries[position]
     }
 
+    /// Releases it at the host (FUSE_RELEASE, FUSE_RELEASEDIR), once.
     public func close() {
         guard isOpen else { return }
         isOpen = false

@@ -21,10 +21,12 @@ public import ToroVirtio
     /// The most requests that were in flight at a time.
     public var peakRequestsInFlight: Int { session.channel.peakInFlight }
 
+    /// See ``ToroCore/FileSystem``; answered from memory while the host allows.
     public func attributes(at path: Path) async throws(FileError) -> FileAttributes {
         try await attributes(of: resolve(path, followLast: true))
     }
 
+    /// See ``ToroCore/FileSystem``. Devices and pipes are refused: they could block the host.
     public func open(_ path: Path) async throws(FileError) -> VirtioFile<Transport> {
         let node = try await resolve(path, followLast: true)
         let attributes = try await attributes(of: node)
@@ -38,18 +40,21 @@ public import ToroVirtio
         return VirtioFile(session, node, handle, attributes)
     }
 
+    /// See ``ToroCore/FileSystem``.
     public func openDirectory(_ path: Path) async throws(FileError) -> VirtioDirectory<Transport> {
         let node = try await resolve(path, followLast: true)
         guard node.attributes.kind == .directory else { throw .notADirectory }
         return VirtioDirectory(session, node, try await session.open(node, directory: true))
     }
 
+    /// See ``ToroCore/FileSystem``.
     public func readLink(_ path: Path) async throws(FileError) -> [UInt8] {
         let node = try await resolve(path, followLast: false)
         guard node.attributes.kind == .symbolicLink else { throw .invalidPath }
         return try await session.readLink(node)
     }
 
+    /// See ``ToroCore/FileSystem``; asks the host each time.
     public func statistics() async throws(FileError) -> FileSystemStatistics {
         try await session.statistics(root)
     }

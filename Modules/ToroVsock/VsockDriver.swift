@@ -4,6 +4,7 @@ public import ToroVirtio
 /// The driver of a virtio-vsock device (VIRTIO 1.2, section 5.10): packets in, packets out, and
 /// the table of connections.
 @Core public final class VsockDriver<Transport: VirtioTransport>: Pollable {
+    /// Its connections.
     public typealias Stream = VsockStream<Transport>
 
     /// The size of a receive buffer, packet header included: a page with what IOBuffer adds.

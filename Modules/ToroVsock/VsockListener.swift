@@ -17,6 +17,7 @@ public import ToroVirtio
         self.backlog = backlog
     }
 
+    /// The next connection; see ``ToroCore/Listener``.
     public func accept() async throws(ListenError) -> VsockStream<Transport> {
         while true {
             if !waiting.isEmpty { return waiting.removeFirst() }
@@ -30,6 +31,7 @@ public import ToroVirtio
         }
     }
 
+    /// Stops listening and resets what was not accepted; see ``ToroCore/Listener``.
     public func close() {
         guard !isClosed else { return }
         isClosed = true

@@ -31,6 +31,7 @@ public import ToroVirtio
 
     // MARK: ByteStream
 
+    /// The next bytes; see ``ToroCore/ByteStream``.
     public func receive() async throws(StreamError) -> IOBuffer? {
         while true {
             if !inbox.isEmpty, let buffer = inbox.removeFirst().buffer.take() {
@@ -49,16 +50,19 @@ public import ToroVirtio
         }
     }
 
+    /// Sends the bytes and gives the buffer back; see ``ToroCore/ByteStream``.
     public func send(_ buffer: consuming IOBuffer) async -> Completed<StreamError> {
         await transmit(nil, buffer)
     }
 
+    /// Sends head and body as one and gives the body back; see ``ToroCore/ByteStream``.
     public func send(
         _ head: consuming IOBuffer, _ body: consuming IOBuffer
     ) async -> Completed<StreamError> {
         await transmit(head, body)
     }
 
+    /// Ends our direction (SHUTDOWN with the send flag); see ``ToroCore/ByteStream``.
     public func finish() async throws(StreamError) {
         if let failure { throw failure }
         guard !connection.isFinished else { return }
@@ -66,6 +70,7 @@ public import ToroVirtio
         device.send(.shutdown, of: self, flags: VsockHeader.shutdownSend)
     }
 
+    /// Ends both directions: in order if both are finished, else by a reset.
     public func close() {
         guard failure == nil else { return }
         let isOrderly = connection.isFinished && connection.peerFinished

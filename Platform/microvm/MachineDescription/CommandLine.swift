@@ -85,8 +85,7 @@ public struct KernelCommandLine: Sendable {
             return nil
         }
         for _ in digits..<9 { nanoseconds *= 10 }
-        // Only a hexadecimal number is too large, and none of ours.
-        return UInt32(exactly: nanoseconds).map { (Int64(seconds), $0) }
+        return (Int64(seconds), UInt32(min(nanoseconds, 999_999_999)))
     }
 }
 

@@ -108,6 +108,7 @@ public struct PanicReport: Equatable, Sendable {
         text.hasPrefix("0x") ? UInt64(text.dropFirst(2), radix: 16) : UInt64(text)
     }
 
+    /// Whether both say the same.
     public static func == (left: PanicReport, right: PanicReport) -> Bool {
         left.cause == right.cause && left.stack == right.stack
             && left.asyncCallers == right.asyncCallers && left.isComplete == right.isComplete

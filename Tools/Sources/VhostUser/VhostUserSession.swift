@@ -96,6 +96,7 @@ public final class VhostUserSession: EventSource {
 
     // MARK: Messages
 
+    /// Called by the event loop: reads and answers what the front end has sent.
     public func handle(_ events: Events) {
         do throws(HostError) {
             while registration != nil, let message = try receive() {

@@ -74,10 +74,14 @@ public final class Guest: VhostUserBackend {
 
     // MARK: VhostUserBackend
 
+    /// See ``VhostUser/VhostUserBackend``.
     public var deviceFeatures: UInt64 { 0 }
+    /// Receive, transmit and event queue (VIRTIO 1.2, 5.10.2).
     public var queueCount: Int { 2 }
+    /// The guest CID (5.10.4).
     public var configuration: [UInt8] { cid.littleEndianBytes }
 
+    /// A queue may be used from now on.
     public func queueStarted(_ index: Int) {
         _ = session?.ring(index)?.arm()
         if index == Guest.transmitQueue { pumpTransmit() } else { pumpReceive() }
@@ -85,12 +89,15 @@ public final class Guest: VhostUserBackend {
         for publication in publications { publication.probe() }
     }
 
+    /// The guest has put something into a queue.
     public func queueKicked(_ index: Int) {
         if index == Guest.transmitQueue { pumpTransmit() } else { pumpReceive() }
     }
 
+    /// A queue must not be touched any more.
     public func queueStopped(_ index: Int) { forgetConnections() }
 
+    /// The front end is gone: every connection of the guest ends.
     public func disconnected(_ reason: HostError?) {
         forgetConnections()
         session = nil

@@ -42,9 +42,9 @@ public enum HostAddress: Equatable, Sendable, CustomStringConvertible {
         let mask = umask(0o077)
         // SAFETY: the structure is the length that the call is told.
         let isBound = unsafe withUnsafeBytes(of: &address) { raw in
-            unsafe bind(
-                file, raw.baseAddress!.assumingMemoryBound(to: sockaddr.self),
-                socklen_t(raw.count))
+            guard let base = raw.baseAddress else { return Int32(-1) }
+            return unsafe bind(
+                file, base.assumingMemoryBound(to: sockaddr.self), socklen_t(raw.count))
         }
         umask(mask)
         guard isBound == 0, Glibc.listen(file, 4096) == 0 else {
@@ -95,8 +95,9 @@ public enum HostAddress: Equatable, Sendable, CustomStringConvertible {
         var length = socklen_t(MemoryLayout.size(ofValue: address))
         // SAFETY: the structure is the length that the call is told.
         return unsafe withUnsafeMutableBytes(of: &address) { raw -> UInt16? in
-            let base = unsafe raw.baseAddress!.assumingMemoryBound(to: sockaddr.self)
-            guard unsafe getsockname(file, base, &length) == 0 else { return nil }
+            guard let base = unsafe raw.baseAddress?.assumingMemoryBound(to: sockaddr.self),
+                unsafe getsockname(file, base, &length) == 0
+            else { return nil }
             // The port is the second field, in network order, of IPv4's and IPv6's addresses.
             return unsafe UInt16(raw[2]) << 8 | UInt16(raw[3])
         }

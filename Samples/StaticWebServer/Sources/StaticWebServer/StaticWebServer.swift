@@ -15,6 +15,7 @@ public struct StaticWebServer<Site: FileSystem, Port: Listener>: Microservice {
         self.listing = listing
     }
 
+    /// Serves until the port fails; see ``ToroCore/Microservice``.
     public func run() async throws(HTTPServerError) {
         try await HTTPServer(files: site, listing: listing).serve(port)
     }

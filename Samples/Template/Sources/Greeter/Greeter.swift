@@ -14,6 +14,7 @@ public struct Greeter<Texts: FileSystem, Port: Listener>: Microservice {
         self.clock = clock
     }
 
+    /// Serves until the port fails; see ``ToroCore/Microservice``.
     public func run() async throws(HTTPServerError) {
         try await HTTPServer(clock: clock) { request throws(HTTPError) in
             try await greet(request)
