@@ -87,9 +87,13 @@ public import ToroVirtio
 
     /// The next entry; see ``ToroCore/OpenDirectory``.
     public func next() async throws(FileError) -> DirectoryEntry? {
+        var blocks = 0
         while position == entries.count {
             guard isOpen else { throw .stale }
             guard try await fill() else { return nil }
+            // A block may hold nothing but `.` and `..`; one after the other cannot.
+            blocks += 1
+            guard blocks <= 3 else { throw .deviceFailed }
         }
         defer { position += 1 }
         return entries[position]
