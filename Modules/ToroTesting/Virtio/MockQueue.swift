@@ -23,6 +23,8 @@ import ToroVirtio
 
     /// Takes the next chain that the driver has made available; nil if there is none.
     public mutating func take() -> MockChain? {
+        // avail_event: the next chain is to be announced (2.7.10).
+        MockQueue.store(taken, used + 4 + 8 * UInt(size))
         guard MockQueue.load(UInt16.self, available + 2) != taken else { return nil }
         let place = available + 4 + 2 * UInt(taken % size)
         taken &+= 1

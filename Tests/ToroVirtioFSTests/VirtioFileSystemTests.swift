@@ -1,0 +1,192 @@
+import Testing
+import ToroCore
+import ToroTesting
+import ToroVirtioFS
+
+typealias Files = VirtioFileSystem<MockVirtioDevice>
+
+/// A driver with a server it can be told to distrust.
+@Core final class Share {
+    let server: MockFUSEServer
+    let clock = VirtualClock()
+
+    init(_ tree: MemoryTree) { server = MockFUSEServer(tree) }
+
+    func mount() async throws(WiringError) -> Files {
+        try await MockVirtioBus(server.device).virtioFS(tag: "site", clock: clock)
+    }
+}
+
+@Suite(.timeLimit(.minutes(1))) struct VirtioFileSystemTests {
+    @Core private func standardTree() -> MemoryTree {
+        let tree = MemoryTree()
+        FileSystemRecipe.standard().build(in: tree)
+        return tree
+    }
+
+    @Core private func smallTree() -> MemoryTree {
+        let tree = MemoryTree()
+        tree.addFile("/docs/a.txt", "alpha")
+        tree.addFile("/docs/b.txt", "beta")
+        tree.addSymbolicLink("/link", to: "docs/a.txt")
+        return tree
+    }
+
+    @Test(arguments: [0, 1]) @Core func conforms(_ seconds: UInt64) async throws {
+        let share = Share(standardTree())
+        share.server.validity = .seconds(seconds)
+        let conformance = FileSystemConformance(try await share.mount())
+        for failure in await conformance.run() { Issue.record("\(failure)") }
+        #expect(conformance.checks > 400)
+        #expect(share.server.violations == [])
+        #expect(share.server.handles.isEmpty)
+    }
+
+    @Test @Core func namesAndAttributesAreRememberedAsLongAsTheHostAllows() async throws {
+        let share = Share(smallTree())
+        share.server.validity = .seconds(10)
+        let files = try await share.mount()
+        for _ in 0..<5 { _ = try await files.attributes(at: "/docs/a.txt") }
+        #expect(share.server.operations[1] == 2)
+        #expect(share.server.operations[3] == 1)  // the root, at the start
+        await share.clock.advance(by: .seconds(10))
+        _ = try await files.attributes(at: "/docs/a.txt")
+        #expect(share.server.operations[1] == 4)
+    }
+
+    @Test @Core func referencesAreGivenBackInBatches() async throws {
+        let tree = MemoryTree()
+        for index in 0..<1_000 { tree.addFile(Path("/f\(index)"), "x") }
+        let share = Share(tree)
+        let files = try await share.mount()
+        for index in 0..<1_000 { _ = try await files.attributes(at: Path("/f\(index)")) }
+        await HostRunLoop.shared.settle()
+        #expect(share.server.violations == [])
+        #expect(share.server.references.values.reduce(0, +) < 64)
+        #expect((share.server.operations[42] ?? 0) <= 16)
+    }
+
+    @Test @Core func manyRequestsAreInFlightAndMayComeBackInAnyOrder() async throws {
+        let tree = MemoryTree()
+        for index in 0..<40 { tree.addFile(Path("/f\(index)"), "contents of \(index)") }
+        let share = Share(tree)
+        let files = try await share.mount()
+        share.server.isHolding = true
+        let tasks = (0..<40).map { index in
+            Task { try await files.contents(of: Path("/f\(index)"), limit: 100) }
+        }
+        await HostRunLoop.shared.settle()
+        #expect(share.server.heldCount == 40)
+        while share.server.heldCount > 0 {
+            share.server.release(reversed: true)
+            share.server.isHolding = true
+            await HostRunLoop.shared.settle()
+        }
+        for (index, task) in tasks.enumerated() {
+            #expect(try await task.value == Array("contents of \(index)".utf8))
+        }
+        #expect(files.peakRequestsInFlight == 40)
+        #expect(share.server.handles.isEmpty)
+    }
+
+    /// Ways to break a reply, each with the name of the lie.
+    @Core private static let lies:
+        [(name: String, lie: @Core (inout MockFUSEServer.Reply) -> Void)] =
+            [
+                ("no bytes", { $0.bytes = [] }),
+                ("half a header", { $0.bytes = Array($0.bytes.prefix(9)) }),
+                ("a length that is too large", { $0.bytes[0] &+= 1 }),
+                ("a length that is too small", { $0.bytes[0] = 15 }),
+                ("another request's number", { $0.bytes[8] ^= 2 }),
+                ("a positive error", { $0.bytes[4] = 5 }),
+                (
+                    "an impossible error",
+                    { $0.bytes.replaceSubrange(4..<8, with: [0, 0, 0, 0x80]) }
+                ),
+                ("more written than there is room", { $0.written = 1 << 20 }),
+                ("less written than said", { $0.written = 16 }),
+                ("the same reply twice", { $0.copies = 2 }),
+            ]
+
+    @Test(arguments: 0..<10) @Core func aLieIsATypedError(_ index: Int) async throws {
+        let lie = VirtioFileSystemTests.lies[index]
+        // Each operation in turn: INIT, GETATTR, LOOKUP, READLINK, OPEN, READ, OPENDIR, READDIR.
+        for opcode in [26, 3, 1, 5, 14, 15, 27, 28] as [UInt32] {
+            let share = Share(smallTree())
+            var told = false
+            share.server.mangle = { reply in
+                guard reply.opcode == opcode, !told else { return }
+                told = true
+                lie.lie(&reply)
+            }
+            let errors = await exercise(share)
+            #expect(told, "\(lie.name): operation \(opcode) was not asked for")
+            // Giving a reply twice harms nobody until the next one is looked at.
+            #expect(!errors.isEmpty || lie.name == "the same reply twice", "\(lie.name), \(opcode)")
+            #expect(errors.allSatisfy { $0 == .deviceFailed }, "\(lie.name), \(opcode): \(errors)")
+        }
+    }
+
+    /// Does everything once; the errors.
+    @Core private func exercise(_ share: Share) async -> [FileError] {
+        let files: Files
+        do throws(WiringError) { files = try await share.mount() } catch { return [.deviceFailed] }
+        var errors: [FileError] = []
+        do throws(FileError) {
+            let text = try await files.contents(of: "/link", limit: 100)
+            if text != Array("alpha".utf8) { errors.append(.invalidPath) }
+        } catch { errors.append(error) }
+        do throws(FileError) {
+            let directory = try await files.openDirectory("/docs")
+            for _ in 0..<100 { if try await directory.next() == nil { break } }
+            directory.close()
+        } catch { errors.append(error) }
+        do throws(FileError) { _ = try await files.statistics() } catch { errors.append(error) }
+        return errors
+    }
+
+    /// Replies with bytes changed at random: whatever the host says, the guest gets an answer or
+    /// a typed error, and never waits for ever.
+    @Test(arguments: 1...300) @Core func survivesNonsense(_ seed: UInt64) async {
+        var random = SeededRandom(seed: seed)
+        let share = Share(smallTree())
+        share.server.mangle = { reply in
+            guard random.below(3) == 0 else { return }
+            switch random.below(4) {
+            case 0: reply.bytes = Array(reply.bytes.prefix(random.below(reply.bytes.count + 1)))
+            case 1: reply.bytes += (0..<random.below(40)).map { _ in UInt8(random.below(256)) }
+            case 2: reply.written = random.below(300)
+            default:
+                // Behind the header, so that it gets as far as the parsers.
+                for _ in 0..<1 + random.below(4) where reply.bytes.count > 16 {
+                    let place = 16 + random.below(reply.bytes.count - 16)
+                    reply.bytes[place] = UInt8(random.below(256))
+                }
+            }
+        }
+        _ = await exercise(share)
+        #expect(share.server.violations.allSatisfy { $0 != "no room for the reply" })
+    }
+
+    @Test @Core func aDirectoryOfNothingButDotsEnds() async throws {
+        let share = Share(smallTree())
+        let files = try await share.mount()
+        share.server.mangle = { reply in
+            guard reply.opcode == 28 else { return }
+            // One entry, ".", for ever.
+            var bytes = Array(reply.bytes.prefix(16)) + [UInt8](repeating: 0, count: 16)
+            bytes += [1, 0, 0, 0, 4, 0, 0, 0, 0x2e, 0, 0, 0, 0, 0, 0, 0]
+            bytes[0] = UInt8(bytes.count)
+            reply.bytes = bytes
+        }
+        let directory = try await files.openDirectory("/docs")
+        await #expect(throws: FileError.deviceFailed) { try await directory.next() }
+    }
+
+    @Test @Core func aShareThatIsNotThereIsNamed() async {
+        let bus = MockVirtioBus(MockFUSEServer(MemoryTree(), tag: "other").device)
+        await #expect {
+            _ = try await bus.virtioFS(tag: "site", clock: VirtualClock())
+        } throws: { ($0 as? WiringError)?.name.description == "site" }
+    }
+}
