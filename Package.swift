@@ -60,7 +60,7 @@ let package = Package(
         tests(of: "ToroProcess", ["ToroTesting"]),
         tests(of: "ToroVirtio", ["ToroTesting"]),
         tests(of: "ToroVirtioFS", ["ToroTesting"]),
-        tests(of: "ToroVsock", ["ToroTesting"]),
+        tests(of: "ToroVsock", ["ToroHTTP", "ToroTesting"]),
         tests(of: "ToroHTTP", ["ToroTesting", "ToroHost"]),
         tests(of: "ToroTesting", []),
         tests(of: "MachineDescription", ["ToroTesting"]),

@@ -14,6 +14,8 @@ public import ToroVirtio
     private static var tableSize: Int { 256 }
     /// Resets owed to peers of unknown connections; more are dropped, and the peer times out.
     private static var backlogLimit: Int { 1024 }
+    /// Packets without bytes that wait for the device: more than its connections can need.
+    private static var controlLimit: Int { 8192 }
 
     /// What hangs on a transmit slot.
     private struct Transmission {
@@ -196,6 +198,8 @@ public import ToroVirtio
     }
 
     private func post(_ header: VsockHeader) {
+        // A device that asks and asks, and never takes an answer, is given up.
+        guard controls.count < Self.controlLimit else { return fail() }
         controls.append(header)
         flush()
     }
@@ -321,7 +325,9 @@ public import ToroVirtio
 
     /// The device broke its protocol: every connection ends, and there are no more.
     private func fail() {
+        guard !isBroken else { return }
         isBroken = true
+        controls.removeAll()
         transport.writeStatus([])
         for index in table.indices {
             while let stream = table[index] { stream.end(.deviceFailed) }

@@ -1,0 +1,226 @@
+import Testing
+import ToroCore
+import ToroHTTP
+import ToroTesting
+import ToroVsock
+
+typealias Driver = VsockDriver<MockVirtioDevice>
+
+@Suite(.timeLimit(.minutes(2))) struct VsockDriverTests {
+    @Core private func driver(
+        _ host: MockVsockHost, room: UInt32 = 65_536
+    ) throws(WiringError) -> Driver {
+        try MockVirtioBus(host.device).vsock(bufferAllocation: room)
+    }
+
+    private func bytes(_ text: String) throws(OutOfMemory) -> IOBuffer {
+        var buffer = try IOBuffer(capacity: text.utf8.count)
+        for byte in text.utf8 { buffer.append(byte) }
+        return buffer
+    }
+
+    private func text(_ buffer: consuming IOBuffer?) -> String? {
+        guard let buffer else { return nil }
+        return VsockDriverTests.string(buffer)
+    }
+
+    private static func string(_ buffer: borrowing IOBuffer) -> String {
+        var bytes: [UInt8] = []
+        let span = buffer.bytes
+        for index in span.byteOffsets {
+            // SAFETY: the index is one of the span's.
+            bytes.append(unsafe span.unsafeLoad(fromByteOffset: index, as: UInt8.self))
+        }
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// The suite of HTTP, through the driver, with much room and with little on either side.
+    @Test(arguments: [(65_536, 65_536), (4_096, 4_096), (700, 65_536), (65_536, 512)]) @Core
+    func carriesHTTP(_ room: (guest: UInt32, host: UInt32)) async throws {
+        let tree = MemoryTree()
+        HTTPSite.recipe.build(in: tree)
+        let host = MockVsockHost()
+        host.bufferAllocation = room.host
+        let driver = try driver(host, room: room.guest)
+        let port = try driver.listen(80)
+        let clock = VirtualClock()
+        let server = Task {
+            try? await HTTPServer(files: InMemoryFileSystem(tree), clock: clock).serve(port)
+        }
+        let conformance = HTTPConformance { await host.connect(to: 80) }
+        for failure in await conformance.run() { Issue.record("\(failure)") }
+        #expect(conformance.checks > 250)
+        #expect(host.violations == [])
+        port.close()
+        await server.value
+        #expect(driver.connectionCount == 0)
+        #expect(clock.pendingTimers == 0)
+    }
+
+    @Test @Core func whatComesBeforeAcceptIsKept() async throws {
+        let host = MockVsockHost()
+        let driver = try driver(host)
+        let port = try driver.listen(5)
+        let client = try #require(await host.connect(to: 5))
+        _ = await client.send(try bytes("early "))
+        _ = await client.send(try bytes("bird"))
+        try await client.finish()
+        await HostRunLoop.shared.settle()
+        let stream = try await port.accept()
+        var all = ""
+        while let more = text(try await stream.receive()) { all += more }
+        #expect(all == "early bird")
+        // The other direction is still open.
+        _ = await stream.send(try bytes("late"))
+        try await stream.finish()
+        #expect(text(try await client.receive()) == "late")
+        #expect(text(try await client.receive()) == nil)
+        stream.close()
+        await HostRunLoop.shared.settle()
+        #expect(driver.connectionCount == 0 && host.connections.isEmpty)
+        #expect(host.violations == [])
+    }
+
+    @Test @Core func aFullBacklogAndAClosedPortRefuse() async throws {
+        let host = MockVsockHost()
+        let driver = try driver(host)
+        let port = try driver.listen(5, backlog: 2)
+        #expect(await host.connect(to: 6) == nil)
+        #expect(await host.connect(to: 5) != nil)
+        #expect(await host.connect(to: 5) != nil)
+        #expect(await host.connect(to: 5) == nil)
+        _ = try await port.accept()
+        #expect(await host.connect(to: 5) != nil)
+        port.close()
+        #expect(await host.connect(to: 5) == nil)
+        #expect(throws: WiringError.self) {
+            _ = try driver.listen(7)
+            _ = try driver.listen(7)
+        }
+    }
+
+    @Test @Core func aResetEndsWhoeverWaits() async throws {
+        let host = MockVsockHost()
+        host.bufferAllocation = 10
+        let driver = try driver(host)
+        let port = try driver.listen(5)
+        let client = try #require(await host.connect(to: 5))
+        let stream = try await port.accept()
+        let receiver = Task { () -> StreamError? in
+            do throws(StreamError) {
+                _ = try await stream.receive()
+                return nil
+            } catch { return error }
+        }
+        let sender = Task { () -> StreamError? in
+            guard let buffer = try? bytes(String(repeating: "x", count: 100)) else { return nil }
+            if case .failure(let error) = await stream.send(buffer).result { return error }
+            return nil
+        }
+        await HostRunLoop.shared.settle()
+        client.close()
+        #expect(await receiver.value == .reset)
+        #expect(await sender.value == .reset)
+        #expect(driver.connectionCount == 0)
+    }
+
+    /// Packets that break the rules of an open connection reset that one and no other.
+    @Test @Core func violationsEndTheirConnectionOnly() async throws {
+        let lies: [(String, (inout VsockPacket) -> Void)] = [
+            (
+                "more than its credit",
+                {
+                    $0.operation = 5
+                    $0.payload = [UInt8](repeating: 1, count: 1_001)
+                }
+            ),
+            ("a second request", { $0.operation = 1 }), ("a response", { $0.operation = 2 }),
+            ("operation 0", { $0.operation = 0 }), ("operation 99", { $0.operation = 99 }),
+            ("a reset", { $0.operation = 3 }),
+        ]
+        for (name, lie) in lies {
+            let host = MockVsockHost()
+            let driver = try driver(host, room: 1_000)
+            let port = try driver.listen(5)
+            let victim = try #require(await host.connect(to: 5))
+            let bystander = try #require(await host.connect(to: 5))
+            let (first, second) = (try await port.accept(), try await port.accept())
+            var packet = VsockPacket(0)
+            lie(&packet)
+            victim.post(packet)
+            var failure: StreamError?
+            do throws(StreamError) { _ = try await first.receive() } catch { failure = error }
+            #expect(failure == .reset, "\(name)")
+            _ = await bystander.send(try bytes("fine"))
+            #expect(text(try await second.receive()) == "fine", "\(name)")
+            #expect(driver.connectionCount == 1)
+        }
+    }
+
+    /// Bytes and packets made up at random beside a connection that must not notice.
+    @Test(arguments: 1...200) @Core func survivesNonsense(_ seed: UInt64) async throws {
+        var random = SeededRandom(seed: seed)
+        let host = MockVsockHost()
+        let driver = try driver(host)
+        let port = try driver.listen(5)
+        let client = try #require(await host.connect(to: 5))
+        let stream = try await port.accept()
+        for _ in 0..<40 {
+            if random.below(4) == 0 {
+                host.inject(bytes: (0..<random.below(80)).map { _ in UInt8(random.below(256)) })
+                continue
+            }
+            var packet = VsockPacket(UInt16(random.below(9)))
+            if random.below(8) == 0 { packet.destinationCID = UInt64(random.below(5)) }
+            if random.below(8) == 0 { packet.type = UInt16(random.below(3)) }
+            packet.sourcePort = UInt32(random.below(4))
+            packet.destinationPort = UInt32(4 + random.below(3))
+            packet.flags = UInt32(random.below(5))
+            packet.bufferAllocation = UInt32(truncatingIfNeeded: random.next())
+            packet.forwardCount = UInt32(truncatingIfNeeded: random.next())
+            packet.payload = (0..<random.below(50)).map { UInt8($0) }
+            if random.below(4) == 0 { packet.length = UInt32(truncatingIfNeeded: random.next()) }
+            host.inject(packet)
+        }
+        _ = await client.send(try bytes("still here"))
+        #expect(text(try await stream.receive()) == "still here")
+        _ = await stream.send(try bytes("so am I"))
+        #expect(text(try await client.receive()) == "so am I")
+        // The guest has only said what it may: resets to strangers, answers to the connected.
+        #expect(host.violations == [])
+    }
+
+    @Test @Core func aHostThatNeverListensCannotFillTheMemory() async throws {
+        let host = MockVsockHost()
+        let driver = try driver(host)
+        let port = try driver.listen(5)
+        let client = try #require(await host.connect(to: 5))
+        let stream = try await port.accept()
+        host.isDeaf = true
+        // Each asks for an answer that is never taken.
+        for _ in 0..<20_000 {
+            client.post(VsockPacket(7))
+            _ = driver.poll()
+        }
+        var failure: StreamError?
+        do throws(StreamError) { _ = try await stream.receive() } catch { failure = error }
+        #expect(failure == .deviceFailed)
+        #expect(driver.connectionCount == 0)
+    }
+
+    @Test @Core func aScribblingDeviceEndsEverything() async throws {
+        let host = MockVsockHost()
+        let driver = try driver(host)
+        let port = try driver.listen(5)
+        _ = try #require(await host.connect(to: 5))
+        let stream = try await port.accept()
+        host.device.queues[0]?.setUsedIndex(5_000)
+        #expect(driver.poll())
+        var failure: StreamError?
+        do throws(StreamError) { _ = try await stream.receive() } catch { failure = error }
+        #expect(failure == .deviceFailed)
+        var refusal: ListenError?
+        do throws(ListenError) { _ = try await port.accept() } catch { refusal = error }
+        #expect(refusal != nil)
+    }
+}
