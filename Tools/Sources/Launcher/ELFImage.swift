@@ -44,7 +44,7 @@ struct ELFImage {
             }
             guard let name = field(0, 4), let type = field(4, 4), let flags = field(8, 8),
                 let address = field(16, 8), let offset = field(24, 8), let size = field(32, 8),
-                let link = field(40, 4)
+                let link = field(40, 4), field(56, 8) != nil
             else { return nil }
             sections.append(
                 (
