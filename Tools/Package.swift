@@ -14,6 +14,7 @@ let package = Package(
     products: [
         .executable(name: "toro", targets: ["toro"]),
         .executable(name: "toro-vsock-device", targets: ["toro-vsock-device"]),
+        .library(name: "Launcher", targets: ["Launcher"]),
         .library(name: "VsockDevice", targets: ["VsockDevice"]),
     ],
     dependencies: [

@@ -1,3 +1,5 @@
+// Embedded Swift has no weak references; a guest needs no device to play with.
+#if !hasFeature(Embedded)
 public import ToroCore
 import ToroVirtio
 
@@ -234,3 +236,4 @@ import ToroVirtio
         end()
     }
 }
+#endif

@@ -1,10 +1,12 @@
 /// A packet of a virtio socket device (VIRTIO 1.2, 5.10.6), as the host's side makes and reads it.
 public struct VsockPacket: Equatable, Sendable {
-    /// The sender's and receiver's context ids.
+    /// The sender's context id; 2 is the host's.
     public var sourceCID: UInt64 = 2
+    /// The receiver's context id.
     public var destinationCID: UInt64 = 3
-    /// The sender's and receiver's ports.
+    /// The sender's port.
     public var sourcePort: UInt32 = 0
+    /// The receiver's port.
     public var destinationPort: UInt32 = 0
     /// What `len` says; the payload's length if nil.
     public var length: UInt32?
@@ -14,8 +16,9 @@ public struct VsockPacket: Equatable, Sendable {
     public var operation: UInt16 = 0
     /// For SHUTDOWN: 1 no more is received, 2 no more is sent.
     public var flags: UInt32 = 0
-    /// The sender's buffer space, and how much of what it got it has passed on.
+    /// The sender's buffer space in bytes.
     public var bufferAllocation: UInt32 = 65_536
+    /// How many bytes of what it got the sender has passed on.
     public var forwardCount: UInt32 = 0
     /// The bytes behind the header.
     public var payload: [UInt8] = []

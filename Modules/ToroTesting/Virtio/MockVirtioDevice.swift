@@ -1,3 +1,5 @@
+// Embedded Swift has no weak references; a guest needs no device to play with.
+#if !hasFeature(Embedded)
 public import ToroCore
 public import ToroVirtio
 
@@ -130,3 +132,4 @@ public import ToroVirtio
         devices[slot] = nil
     }
 }
+#endif

@@ -29,11 +29,14 @@ enum Console {
     /// Writes text. `print` would do, with 10 kB of the standard library for strings that are
     /// not contiguous, which there are none of in Embedded Swift.
     static func write(_ text: String) {
-        text.utf8.withContiguousStorageIfAvailable { bytes in
-            for index in bytes.indices {
-                // SAFETY: the index is one of the buffer's.
-                put(unsafe bytes[index])
-            }
+        // SAFETY: the buffer is used while the call lasts.
+        _ = unsafe text.utf8.withContiguousStorageIfAvailable { unsafe write(bytes: $0) }
+    }
+
+    @unsafe private static func write(bytes: UnsafeBufferPointer<UInt8>) {
+        for index in 0..<bytes.count {
+            // SAFETY: the index is one of the buffer's.
+            put(unsafe bytes[index])
         }
     }
 

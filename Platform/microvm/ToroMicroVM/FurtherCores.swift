@@ -27,7 +27,8 @@ import ToroProcess
         let clock = loop.processor.clock
         let boot = UInt64(LocalAPIC.id)
         let own = Mailbox()
-        setMailbox(own, of: toro_core())
+        // SAFETY: the running core's block is always there.
+        unsafe setMailbox(own, of: toro_core())
         var mailboxes = [own]
         var apicIDs = [boot]
         for id in unsafe PhysicalMemory.processorTable()?.processors ?? [] where id != boot {
@@ -88,7 +89,7 @@ import ToroProcess
         LocalAPIC.start()
         let core = Core()
         unsafe toro_core().pointee.context = unsafe Unmanaged.passRetained(core).toOpaque()
-        setMailbox(preparation.mailbox, of: toro_core())
+        unsafe setMailbox(preparation.mailbox, of: toro_core())
         let loop = CoreLoop.make(clock: preparation.clock)
         core.start(clock: loop)
         toro_core_set_ready()
@@ -96,7 +97,9 @@ import ToroProcess
     }
 
     /// Has the run loop of `core` deliver what comes into `mailbox`.
-    private static func setMailbox(_ mailbox: Mailbox, of core: UnsafeMutablePointer<toro_core>) {
+    @unsafe private static func setMailbox(
+        _ mailbox: Mailbox, of core: UnsafeMutablePointer<toro_core>
+    ) {
         // SAFETY: the block is the core's, and the mailbox is retained for ever.
         unsafe core.pointee.mailbox = unsafe Unmanaged.passRetained(mailbox).toOpaque()
         unsafe core.pointee.deliver = { mailbox in

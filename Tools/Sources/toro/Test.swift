@@ -31,7 +31,7 @@ struct Test: ParsableCommand {
     /// Holds every Swift file to the checked-in configuration; the number of failures.
     private func lint(_ swift: String) throws -> Int {
         var arguments = ["format", "lint", "--strict", "--parallel"]
-        for folder in ["Modules", "Platform", "Samples", "Tests", "Tools"] {
+        for folder in ["Benchmarks", "Modules", "Platform", "Samples", "Tests", "Tools"] {
             let base = Toro.root + "/" + folder
             let files = FileManager.default.enumerator(atPath: base)
             while let path = files?.nextObject() as? String {

@@ -1,0 +1,187 @@
+import ArgumentParser
+import Foundation
+import Launcher
+
+/// Measures what Toro promises, on this machine.
+@main struct Benchmarks: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "benchmarks",
+        abstract: "Image sizes, boot, memory and throughput, as a table or as JSON.",
+        discussion: """
+            Needs wrk and curl for throughput (Debian: apt-get install wrk curl). Times are medians \
+            over several runs; compare ratios, not times of different machines.
+            """)
+
+    @Flag(help: "Prints JSON.") var json = false
+    @Option(help: "How often each time is taken.") var runs = 9
+    @Option(help: "Seconds of load for each throughput.") var seconds = 3
+    @Option(help: "Seconds over which an idle guest is watched.") var idle = 30
+
+    private var root: String {
+        // This file is Benchmarks/Sources/benchmarks/Benchmarks.swift.
+        (0..<4).reduce(URL(fileURLWithPath: #filePath)) { url, _ in
+            url.deletingLastPathComponent()
+        }.path
+    }
+
+    func run() throws {
+        var report = Report()
+        let builder = try ImageBuild(root: root)
+        let hello = try builder.build(package: root + "/Samples/HelloWorld")
+        let web = try builder.build(package: root + "/Samples/StaticWebServer")
+        for (name, image) in [("HelloWorld", hello), ("StaticWebServer", web)] {
+            let size = try ImageSize(of: image, top: 0)
+            report.add("\(name), stripped", Double(size.bytes), "bytes")
+            report.add("\(name), symbols", Double(size.symbols), "")
+        }
+        try measureRebuild(builder, &report)
+        try measureBoot(hello, &report)
+        try measureServer(web, &report)
+        if json {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+            print(String(decoding: try encoder.encode(report), as: UTF8.self))
+        } else {
+            print(report.table)
+        }
+    }
+
+    private func time(_ body: () throws -> Void) rethrows -> Double {
+        let start = ContinuousClock.now
+        try body()
+        return (ContinuousClock.now - start) / .milliseconds(1)
+    }
+
+    private func samples(_ body: () throws -> Void) rethrows -> [Double] {
+        _ = try time(body)
+        return try (0..<max(runs, 1)).map { _ in try time(body) }
+    }
+
+    // MARK: Building and booting
+
+    private func measureRebuild(_ builder: ImageBuild, _ report: inout Report) throws {
+        let folder = root + "/Samples/StaticWebServer"
+        let source = folder + "/Sources/StaticWebServer/StaticWebServer.swift"
+        var times: [Double] = []
+        for _ in 0..<3 {
+            try FileManager.default.setAttributes([.modificationDate: Date()], ofItemAtPath: source)
+            times.append(try time { _ = try builder.build(package: folder) })
+        }
+        report.add("rebuild after touching the microservice", samples: times, "ms")
+    }
+
+    private func measureBoot(_ hello: Image, _ report: inout Report) throws {
+        let qemu = try Machine.qemu()
+        let version = "qemu-system-x86_64 --version"
+        report.add(
+            version, samples: try samples { _ = try Command.capture(qemu, ["--version"]) }, "ms")
+        let empty = try emptyGuest()
+        report.add(
+            "boot cycle of an empty guest",
+            samples: try samples { try boot(empty) }, "ms", baseline: version)
+        report.add(
+            "boot cycle of HelloWorld",
+            samples: try samples { try boot(hello.path) }, "ms",
+            baseline: "boot cycle of an empty guest")
+    }
+
+    private func boot(_ image: String) throws {
+        let (status, console) = try Machine(image: image).boot()
+        guard status == 0 else {
+            throw LaunchError("\(image) ended with \(status ?? -1): \(console)")
+        }
+    }
+
+    /// Assembles the guest that does nothing.
+    private func emptyGuest() throws -> String {
+        let image = root + "/Benchmarks/.build/empty"
+        guard let clang = Command.findTool("clang") else {
+            throw LaunchError.missing("clang is not in PATH; it comes with Swift")
+        }
+        let built = try Command.capture(
+            clang,
+            [
+                "-nostdlib", "-static", "-fuse-ld=lld", "-Wl,-Ttext=0x100000",
+                "-Wl,--build-id=none",
+                root + "/Benchmarks/EmptyGuest/empty.S", "-o", image,
+            ])
+        guard built.status == 0 else { throw LaunchError(built.output) }
+        return image
+    }
+
+    // MARK: Serving
+
+    private func measureServer(_ web: Image, _ report: inout Report) throws {
+        let device = root + "/Tools/.build/debug/toro-vsock-device"
+        let folder =
+            NSTemporaryDirectory() + "toro-benchmark-\(ProcessInfo.processInfo.processIdentifier)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        for (name, size) in [("1k", 1_000), ("100k", 100_000), ("large", 256 << 20)] {
+            let content = Data(count: size)
+            try content.write(to: URL(fileURLWithPath: folder + "/" + name))
+        }
+        try measureSmallestMemory(web, folder, device, &report)
+        let server = try Server(web, folder: folder, memory: "16M", device: device)
+        defer { server.end() }
+        try measureThroughput(server, &report)
+        report.add("PSS of all host processes, after load", server.memory / 1e6, "MB")
+        let before = server.processorTime
+        Thread.sleep(forTimeInterval: Double(idle))
+        report.add(
+            "processor time while idle, over \(idle) s",
+            (server.processorTime - before) / Double(max(idle, 1)) * 100, "% of a core")
+    }
+
+    private func measureSmallestMemory(
+        _ web: Image, _ folder: String, _ device: String, _ report: inout Report
+    ) throws {
+        for megabytes in 2...32 {
+            guard
+                let server = try? Server(
+                    web, folder: folder, memory: "\(megabytes)M", device: device, patience: 5)
+            else { continue }
+            let answer = try? fetch(server.url("100k"))
+            server.end()
+            guard let answer, answer.bytes == 100_000 else { continue }
+            report.add("smallest memory that serves 100 kB", Double(megabytes), "MiB")
+            return
+        }
+    }
+
+    /// Fetches a URL; its size and the speed in bytes a second.
+    private func fetch(_ url: String) throws -> (bytes: Int, speed: Double) {
+        guard let curl = Command.find("curl") else { throw LaunchError.missing("curl is missing") }
+        let answer = try Command.capture(
+            curl,
+            [
+                "-s", "--max-time", "60", "-o", "/dev/null", "-w",
+                "%{size_download} %{speed_download}", url,
+            ])
+        let words = answer.output.split(separator: " ").compactMap { Double($0) }
+        guard answer.status == 0, words.count == 2 else {
+            throw LaunchError("curl ended with \(answer.status): \(answer.output)")
+        }
+        return (Int(words[0]), words[1])
+    }
+
+    private func measureThroughput(_ server: Server, _ report: inout Report) throws {
+        guard let wrk = Command.find("wrk") else { throw LaunchError.missing("wrk is missing") }
+        for (file, label) in [("1k", "1 kB"), ("100k", "100 kB")] {
+            for connections in [1, 64] {
+                let answer = try Command.capture(
+                    wrk,
+                    ["-t1", "-c\(connections)", "-d\(seconds)s", server.url(file)])
+                guard
+                    let line = answer.output.split(separator: "\n")
+                        .first(where: { $0.hasPrefix("Requests/sec:") }),
+                    let rate = line.split(separator: " ").last.flatMap({ Double($0) }),
+                    !answer.output.contains("Socket errors"), !answer.output.contains("Non-2xx")
+                else { throw LaunchError("wrk: \(answer.output)") }
+                report.add("\(label), \(connections) connections", rate, "requests/s")
+            }
+        }
+        let speeds = try (0..<3).map { _ in try fetch(server.url("large")).speed / 1e6 }
+        report.add("a file of 256 MiB", samples: speeds, "MB/s")
+    }
+}
