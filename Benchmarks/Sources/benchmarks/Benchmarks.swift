@@ -36,6 +36,8 @@ import Launcher
         }
         try measureRebuild(builder, &report)
         try measureBoot(hello, &report)
+        try measureStart(
+            builder.build(package: root + "/Tests/Guests", product: "Probe"), &report)
         try measureServer(web, &report)
         if json {
             let encoder = JSONEncoder()
@@ -85,6 +87,24 @@ import Launcher
             baseline: "boot cycle of an empty guest")
     }
 
+    /// From the guest's first instruction to the service's `run`, by the guest's own clock.
+    private func measureStart(_ probe: Image, _ report: inout Report) throws {
+        var times: [Double] = []
+        for _ in 0..<max(runs, 1) {
+            var machine = Machine(image: probe.path)
+            machine.arguments = ["uptime"]
+            machine.epoch = Date()
+            let console = try machine.boot().console
+            guard
+                let line = console.split(whereSeparator: \.isNewline)
+                    .first(where: { $0.hasPrefix("uptime ") }),
+                let nanoseconds = Double(line.dropFirst(7))
+            else { throw LaunchError("no uptime in: \(console)") }
+            times.append(nanoseconds / 1e6)
+        }
+        report.add("first instruction to run", samples: times, "ms")
+    }
+
     private func boot(_ image: String) throws {
         let (status, console) = try Machine(image: image).boot()
         guard status == 0 else {
@@ -101,7 +121,7 @@ import Launcher
         let built = try Command.capture(
             clang,
             [
-                "-nostdlib", "-static", "-fuse-ld=lld", "-Wl,-Ttext=0x100000",
+                "-nostdlib", "-static", "-fuse-ld=lld", "-Wl,--image-base=0x100000",
                 "-Wl,--build-id=none",
                 root + "/Benchmarks/EmptyGuest/empty.S", "-o", image,
             ])

@@ -14,6 +14,8 @@ enum Clocks {
                 guard let time = Core.clock.wallTime else { throw .failed("no wall time") }
                 print("wall " + String(time.seconds))
             },
+            // Time zero is the first instruction of the guest.
+            Experiment("uptime") { _ in print("uptime " + String(Core.clock.now.nanoseconds)) },
             Experiment("sleep") { _ throws(ProbeError) in try await sleepInOrder() },
         ]
     }
