@@ -23,6 +23,8 @@ public struct TimerQueue {
     /// A timer's number is its ordinal shifted by this, with its slot in the low bits.
     private static let slotBits: UInt64 = 20
     private static let slotLimit = 1 << 20
+    /// So many slots are kept when the queue gets empty.
+    private static let keptSlots = 64
 
     private var heap: [Entry] = []
     private var slots: [Slot] = []
@@ -81,10 +83,20 @@ public struct TimerQueue {
         slots[slot] = Slot(number: 0, place: firstFree, action: nil)
         firstFree = slot
         let last = heap.removeLast()
-        guard place < heap.count else { return }
+        guard place < heap.count else {
+            if heap.isEmpty, slots.count > TimerQueue.keptSlots { giveBack() }
+            return
+        }
         put(last, at: place)
         rise(from: place)
         sink(from: slots[last.slot].place)
+    }
+
+    /// Gives the tables' memory back after a burst of timers.
+    private mutating func giveBack() {
+        heap = []
+        slots = []
+        firstFree = -1
     }
 
     private mutating func put(_ entry: Entry, at place: Int) {

@@ -160,7 +160,8 @@ enum FUSEOutcome: Sendable {
         guard worked, !backlog.isEmpty else { return worked }
         var started = 0
         while started < backlog.count, start(backlog[started]) { started += 1 }
-        backlog.removeFirst(started)
+        // After a burst its memory goes back.
+        if started == backlog.count { backlog = [] } else { backlog.removeFirst(started) }
         notify()
         return true
     }

@@ -15,6 +15,7 @@ public import ToroVirtio
         self.device = device
         self.port = port
         self.backlog = backlog
+        waiting.reserveCapacity(min(backlog, 128))
     }
 
     /// The next connection; see ``ToroCore/Listener``.

@@ -51,6 +51,8 @@ import ToroCore
             connections.removeLast()
             break
         }
+        // After a burst the table's memory goes back.
+        if connections.isEmpty, connections.capacity > 64 { connections = [] }
         wake()
     }
 
