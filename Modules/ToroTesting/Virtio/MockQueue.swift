@@ -20,9 +20,6 @@ import ToroVirtio
         used = UInt(addresses.usedRing)
     }
 
-    /// Whether the driver asks for an interrupt when the next chain is done, by flag.
-    public var wantsInterruptByFlag: Bool { MockQueue.load(UInt16.self, available) & 1 == 0 }
-
     /// Takes the next chain that the driver has made available; nil if there is none.
     public mutating func take() -> MockChain? {
         // avail_event: the next chain is to be announced (2.7.10).
@@ -120,9 +117,6 @@ public struct MockChain {
 }
 
 extension MockVirtioDevice {
-    /// Takes the next chain of a queue.
-    public func take(_ queue: Int) -> MockChain? { takeNext(queue) }
-
     /// Answers a chain and interrupts. `written` may be a lie.
     public func finish(_ chain: MockChain, of queue: Int, _ answer: [UInt8], written: Int? = nil) {
         let count = chain.write(answer)

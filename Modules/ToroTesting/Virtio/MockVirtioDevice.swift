@@ -51,7 +51,8 @@ public import ToroVirtio
         notifications = queueSizes.map { _ in 0 }
     }
 
-    func takeNext(_ queue: Int) -> MockChain? { queues[queue]?.take() }
+    /// Takes the next chain of a queue.
+    public func take(_ queue: Int) -> MockChain? { queues[queue]?.take() }
 
     /// The device's interrupt: has the driver look, in a later job.
     public func interrupt() {

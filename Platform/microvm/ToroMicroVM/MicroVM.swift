@@ -47,6 +47,7 @@ import ToroVirtio
         @_lifetime(immortal)
         get {
             #if hasFeature(Embedded)
+            // SAFETY: the range is reserved, and nothing writes there.
             return unsafe PhysicalMemory.span(
                 Machine.commandLine.address, Machine.commandLine.length)
             #else

@@ -1,4 +1,3 @@
-import CLauncher
 import Foundation
 
 /// What a host has of the things Toro needs.

@@ -64,12 +64,14 @@ public struct GuestSDK: Sendable {
         }
         let swift = """
             -enable-experimental-feature Embedded -wmo -Osize -Xfrontend -import-module \
-            -Xfrontend _Concurrency -Xfrontend -function-sections -enforce-exclusivity=unchecked -use-ld=lld -nostartfiles \
+            -Xfrontend _Concurrency -Xfrontend -function-sections -enforce-exclusivity=unchecked \
+            -use-ld=lld -nostartfiles \
             -Xclang-linker -nostdlib -Xclang-linker -static -Xclang-linker -no-pie
             """
         let c = "-ffreestanding -DTORO_MICROVM=1 -ffunction-sections -fdata-sections -Os"
         let linker = """
-            -L\(resources)/embedded/\(triple) -T \(home)/linker.ld --gc-sections --icf=all --nmagic --no-eh-frame-hdr --build-id=none \
+            -L\(resources)/embedded/\(triple) -T \(home)/linker.ld --gc-sections --icf=all \
+            --nmagic --no-eh-frame-hdr --build-id=none \
             -lswift_Concurrency -lswiftUnicodeDataTables
             """
         return """

@@ -46,14 +46,15 @@ public struct ImageSize: Codable, Equatable, Sendable {
         guard let file = FileManager.default.contents(atPath: image.symbols),
             let elf = ELFImage([UInt8](file))
         else { throw LaunchError("cannot read \(image.symbols)") }
-        let all = elf.symbols.filter(\.isInFile)
+        let known = elf.symbols
+        let all = known.filter(\.isInFile)
         bytes = image.size
         symbols = all.count
         sections = elf.sections.filter { $0.flags & 2 != 0 && $0.size > 0 }.map { section in
             Part(
                 name: section.type == 8 ? section.name + " (zeros, not in the file)" : section.name,
                 bytes: Int(section.size),
-                symbols: elf.symbols.count {
+                symbols: known.count {
                     $0.address >= section.address && $0.address - section.address < section.size
                 })
         }
@@ -65,10 +66,9 @@ public struct ImageSize: Codable, Equatable, Sendable {
             units[unit]?.symbols += 1
         }
         self.units = units.values.sorted { ($1.bytes, $0.name) < ($0.bytes, $1.name) }
-        let names = SymbolTable(of: image.symbols)
-        largest = all.sorted { ($1.size, $0.name) < ($0.size, $1.name) }.prefix(top).map {
-            Part(name: names.demangled($0.name), bytes: $0.size, symbols: 1)
-        }
+        let top = all.sorted { ($1.size, $0.name) < ($0.size, $1.name) }.prefix(top)
+        let names = SymbolTable(of: image.symbols).demangled(top.map(\.name))
+        largest = zip(top, names).map { Part(name: $1, bytes: $0.size, symbols: 1) }
     }
 
     /// The module of a mangled name that begins with it: `$e8ToroHTTP…`.

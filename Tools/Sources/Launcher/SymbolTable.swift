@@ -23,9 +23,10 @@ public struct SymbolTable: Sendable {
         let answers = ended.output.components(separatedBy: "\n\n").map { answer in
             answer.split(separator: "\n").map(String.init)
                 .map { $0.replacingOccurrences(of: " (inlined by) ", with: "") }
-                .filter { !$0.hasPrefix("??") }.map(demangledFrame)
+                .filter { !$0.hasPrefix("??") }
         }
-        return answers.count >= addresses.count ? Array(answers.prefix(addresses.count)) : unknown
+        guard answers.count >= addresses.count else { return unknown }
+        return demangled(frames: Array(answers.prefix(addresses.count)))
     }
 
     /// Which of `words` are return addresses: they point into text, right behind a call.
@@ -34,25 +35,35 @@ public struct SymbolTable: Sendable {
     /// left there is taken for a caller, too.
     func returnAddresses(in words: [UInt64]) -> [UInt64] {
         guard let image = FileManager.default.contents(atPath: file),
-            let text = TextSegment(of: [UInt8](image))
+            let text = TextSection(of: [UInt8](image))
         else { return [] }
         return words.filter(text.isBehindCall)
     }
 
-    /// The frame with its function's name as the source spells it.
-    private func demangledFrame(_ frame: String) -> String {
-        guard frame.hasPrefix("$"), let end = frame.range(of: " at ") else { return frame }
-        return demangled(String(frame[..<end.lowerBound])) + frame[end.lowerBound...]
+    /// The frames with their functions' names as the source spells them.
+    private func demangled(frames: [[String]]) -> [[String]] {
+        let places = frames.map { frames in
+            frames.map { frame -> (name: String, place: String) in
+                guard let end = frame.range(of: " at ") else { return (frame, "") }
+                return (String(frame[..<end.lowerBound]), String(frame[end.lowerBound...]))
+            }
+        }
+        var names = demangled(places.flatMap { $0.map(\.name) })[...]
+        return places.map { $0.map { names.removeFirst() + $0.place } }
     }
 
-    /// A symbol's name as the source spells it.
-    func demangled(_ name: String) -> String {
-        guard name.hasPrefix("$"), let program = Command.findTool("swift-demangle"),
+    /// Symbols' names as the source spells them, all from one run of swift-demangle.
+    func demangled(_ names: [String]) -> [String] {
+        let mangled = Array(Set(names.filter { $0.hasPrefix("$") }))
+        guard !mangled.isEmpty, let program = Command.findTool("swift-demangle"),
             let ended = try? Command.capture(
-                program, ["-compact", "-simplified", name], limit: 20),
+                program, ["-compact", "-simplified"] + mangled, limit: 20),
             ended.status == 0
-        else { return name }
-        return ended.output.trimmingCharacters(in: .newlines)
+        else { return names }
+        let plain = ended.output.split(separator: "\n", omittingEmptySubsequences: false)
+        guard plain.count >= mangled.count else { return names }
+        let table = Dictionary(uniqueKeysWithValues: zip(mangled, plain.map(String.init)))
+        return names.map { table[$0] ?? $0 }
     }
 }
 
@@ -108,31 +119,19 @@ extension PanicReport {
 }
 
 /// The bytes of an image's code.
-struct TextSegment {
+struct TextSection {
     private let start: UInt64
     private let bytes: ArraySlice<UInt8>
 
-    /// The first segment that may be executed; nil if the file is no ELF image that has one.
+    /// The first section that may be executed; nil if the file is no ELF image that has one.
     init?(of image: [UInt8]) {
-        func number(_ offset: UInt64, _ size: UInt64) -> UInt64? {
-            ELFImage.number(image, offset, size)
-        }
-        guard image.starts(with: [0x7f, 0x45, 0x4c, 0x46, 2, 1]),
-            let table = number(0x20, 8), let size = number(0x36, 2), let count = number(0x38, 2),
-            size >= 56, table <= image.count
+        guard
+            let text = ELFImage(image)?.sections.first(where: { $0.type == 1 && $0.flags & 4 != 0 }
+            ),
+            text.size <= image.count, text.offset <= UInt64(image.count) - text.size
         else { return nil }
-        for index in 0..<count {
-            let header = table + index * size
-            guard number(header, 4) == 1, let flags = number(header + 4, 4), flags & 1 != 0,
-                let offset = number(header + 8, 8), let address = number(header + 16, 8),
-                let length = number(header + 32, 8), length <= image.count,
-                offset <= UInt64(image.count) - length
-            else { continue }
-            start = address
-            bytes = image[Int(offset)..<Int(offset + length)]
-            return
-        }
-        return nil
+        start = text.address
+        bytes = image[Int(text.offset)..<Int(text.offset + text.size)]
     }
 
     /// Whether the instruction in front of `address` can be a call (SDM volume 2, CALL): E8 with

@@ -2,26 +2,12 @@ import Foundation
 import Launcher
 import Testing
 
-/// The image of Tests/Guests.
-enum Probe {
-    private static let built = Result { () throws -> Image in
-        // This file is Tools/Tests/GuestTests/ProbeTests.swift.
-        var root = URL(fileURLWithPath: #filePath)
-        for _ in 0..<4 { root.deleteLastPathComponent() }
-        return try ImageBuild(root: root.path)
-            .build(package: root.path + "/Tests/Guests", product: "Probe")
-    }
-
-    /// Built once for all tests.
-    static func image() throws -> Image { try built.get() }
-}
-
 /// Boots the Probe guest, which shows or breaks one promise of the platform at a time.
 @Suite(.serialized) struct ProbeTests {
     private func boot(
         _ experiments: [String], memory: String = "32M", cores: Int = 1
     ) throws -> (status: Int32?, console: String) {
-        var machine = Machine(image: try Probe.image().path)
+        var machine = Machine(image: try Images.probe().path)
         machine.memory = memory
         machine.cores = cores
         machine.arguments = experiments

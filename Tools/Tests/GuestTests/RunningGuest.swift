@@ -123,13 +123,15 @@ enum Images {
         url.deletingLastPathComponent()
     }.path
 
-    private static let built = Result { () throws -> Image in
-        try ImageBuild(root: root).build(package: root + "/Tests/Guests", product: "WebProbe")
+    private static let builtProbe = Result { try build("Probe") }
+    private static let builtWebProbe = Result { try build("WebProbe") }
+
+    static func probe() throws -> Image { try builtProbe.get() }
+    static func webProbe() throws -> Image { try builtWebProbe.get() }
+
+    private static func build(_ product: String) throws -> Image {
+        try ImageBuild(root: root).build(package: root + "/Tests/Guests", product: product)
     }
-
-    static func webProbe() throws -> Image { try built.get() }
-
-    static func probe() throws -> Image { try Probe.image() }
 
     /// The vsock device, which the tests' build has put beside the test program.
     static var device: String? { tool("toro-vsock-device") }

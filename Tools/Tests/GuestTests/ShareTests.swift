@@ -5,7 +5,7 @@ import Testing
 /// A guest that reads a real folder through virtiofsd.
 @Suite(.serialized) struct ShareTests {
     private func boot(_ experiment: String, share folder: String) throws -> String {
-        var machine = Machine(image: try Probe.image().path)
+        var machine = Machine(image: try Images.probe().path)
         machine.arguments = [experiment]
         let console = Pipe()
         let launch = try Launch(

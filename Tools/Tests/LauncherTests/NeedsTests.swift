@@ -91,7 +91,7 @@ import Testing
             }
             if let found = ImageNote.find(in: Data(broken)) { #expect(found.count <= whole.count) }
             if let elf = ELFImage(broken) { #expect(elf.symbols.isEmpty) }
-            _ = TextSegment(of: broken)?.isBehindCall(UInt64.random(in: 0...200, using: &random))
+            _ = TextSection(of: broken)?.isBehindCall(UInt64.random(in: 0...200, using: &random))
         }
     }
 }
