@@ -43,6 +43,13 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(name: "LauncherTests", dependencies: ["Launcher"], swiftSettings: settings),
         .testTarget(
+            name: "VsockDeviceTests",
+            dependencies: [
+                "CHostShims", "VhostUser", "VsockDevice",
+                .product(name: "ToroTesting", package: "toro"),
+            ],
+            swiftSettings: settings),
+        .testTarget(
             name: "GuestTests",
             dependencies: [
                 "Launcher", "toro", "toro-vsock-device",

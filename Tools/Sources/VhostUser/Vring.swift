@@ -81,7 +81,7 @@ public enum VringError: Error, Equatable, Sendable {
         segmentCount = 0
         readableCount = 0
         guard head < size else { throw .chain }
-        try follow(descriptors, Int(size), from: Int(head))
+        try follow(descriptors, Int(size), from: Int(head), mayNest: hasIndirect)
         return true
     }
 
@@ -112,13 +112,14 @@ public enum VringError: Error, Equatable, Sendable {
     }
 
     private func follow(
-        _ table: GuestRange, _ count: Int, from first: Int
+        _ table: GuestRange, _ count: Int, from first: Int, mayNest: Bool
     ) throws(VringError) {
         var index = first
         for _ in 0..<count {
             let descriptor = load(table, index)
             if descriptor.flags & 4 != 0 {
-                try follow(indirect: descriptor, in: table)
+                guard mayNest else { throw .chain }
+                try follow(indirect: descriptor)
                 return
             }
             try append(descriptor)
@@ -129,18 +130,16 @@ public enum VringError: Error, Equatable, Sendable {
         throw .chain
     }
 
-    /// A table of its own in guest memory (2.7.5.3): alone in its chain, and never nested.
-    private func follow(
-        indirect descriptor: Descriptor, in table: GuestRange
-    ) throws(VringError) {
-        let isOuter = unsafe table.start == descriptors.start
-        guard hasIndirect, isOuter, descriptor.flags & 1 == 0, descriptor.length % 16 == 0,
-            descriptor.length > 0, descriptor.length / 16 <= 1024, descriptor.address % 8 == 0
+    /// A table of its own in guest memory (2.7.5.3), and never nested. Where it lies says nothing:
+    /// the guest may name the ring's own table.
+    private func follow(indirect descriptor: Descriptor) throws(VringError) {
+        guard descriptor.flags & 1 == 0, descriptor.length % 16 == 0, descriptor.length > 0,
+            descriptor.length / 16 <= 1024, descriptor.address % 8 == 0
         else { throw .chain }
         guard let inner = memory.range(guest: descriptor.address, count: descriptor.length) else {
             throw .address
         }
-        try follow(inner, descriptor.length / 16, from: 0)
+        try follow(inner, descriptor.length / 16, from: 0, mayNest: false)
     }
 
     private func append(_ descriptor: Descriptor) throws(VringError) {

@@ -1,0 +1,135 @@
+import Testing
+import ToroTesting
+import VhostUser
+import VsockDevice
+
+/// Nonsense of every kind, in rings, packets, messages and from clients: the device must neither
+/// trap nor hang nor touch a byte outside the guest's memory, and serve the next guest as if
+/// nothing had been.
+@Suite struct DeviceFuzzTests {
+    private struct Fuzzer {
+        var random: SeededRandom
+        let rig: Rig
+        var clients: [Client] = []
+        var known: [VsockPacket] = []
+
+        var front: FrontEnd { rig.frontEnd }
+
+        mutating func chance(_ percent: Int) -> Bool { random.below(100) < percent }
+
+        /// Numbers that are near limits more often than not.
+        mutating func number() -> UInt64 {
+            let edges: [UInt64] = [
+                0, 1, 7, 8, 16, 43, 44, 45, 4096, UInt64(GuestRam.size), 1 << 31, 1 << 32, .max,
+            ]
+            let edge = edges[random.below(edges.count)]
+            switch random.below(4) {
+            case 0: return edge &- UInt64(random.below(3))
+            case 1: return edge &+ UInt64(random.below(64))
+            case 2: return UInt64(random.below(GuestRam.size))
+            default: return random.next() >> UInt64(random.below(64))
+            }
+        }
+
+        mutating func step() throws {
+            switch random.below(100) {
+            case 0..<12:
+                if clients.count < 20 { clients.append(try Client(rig.port.path)) }
+                front.settle()
+            case 12..<24:
+                guard !clients.isEmpty else { return }
+                clients[random.below(clients.count)].send(
+                    [UInt8](repeating: 5, count: 1 + random.below(9000)))
+                front.settle()
+            case 24..<28:
+                if !clients.isEmpty { clients.remove(at: random.below(clients.count)).leave() }
+            case 28..<32: for client in clients { _ = client.receive() }
+            case 32..<55:
+                if let packet = front.nextPacket() { known.append(packet) }
+                if known.count > 30 { known.removeFirst() }
+            case 55..<85: sendPacket()
+            case 85..<95: spoilRing()
+            default: restart()
+            }
+        }
+
+        mutating func sendPacket() {
+            guard !known.isEmpty else { return }
+            let bytes = [UInt8](repeating: 6, count: random.below(2) * random.below(5000))
+            var packet = front.answer(
+                known[random.below(known.count)], UInt16(1 + random.below(7)), bytes,
+                flags: UInt32(random.below(4)))
+            packet.bufferAllocation = UInt32(truncatingIfNeeded: number())
+            packet.forwardCount = UInt32(random.below(3))
+            if chance(20) {
+                switch random.below(6) {
+                case 0: packet.length = UInt32(truncatingIfNeeded: number())
+                case 1: packet.operation = UInt16(truncatingIfNeeded: number())
+                case 2: packet.sourceCID = number()
+                case 3: packet.destinationCID = number()
+                case 4: packet.type = UInt16(truncatingIfNeeded: number())
+                default: packet.destinationPort = UInt32(truncatingIfNeeded: number())
+                }
+            }
+            front.transmit(packet, indirect: chance(30))
+        }
+
+        /// Writes nonsense into a ring's descriptors, tables or indices, and kicks.
+        mutating func spoilRing() {
+            let queue = random.below(2)
+            let ring = front.rings[queue]
+            for _ in 0..<1 + random.below(8) {
+                let table = chance(30) ? ring.table : ring.descriptors
+                let address = chance(20) ? UInt64(ring.descriptors) : number()
+                ring.describe(
+                    UInt16(random.below(8)), address, UInt32(truncatingIfNeeded: number()),
+                    UInt16(random.below(8)), UInt16(random.below(9)), table: table)
+            }
+            if chance(20) {
+                front.ram.store(UInt16(truncatingIfNeeded: number()), at: ring.available + 2)
+            } else {
+                for _ in 0..<1 + random.below(8) { ring.offer(head: UInt16(random.below(9))) }
+            }
+            front.kick(queue)
+        }
+
+        /// The driver begins anew, as after a reset.
+        mutating func restart() {
+            for index in 0..<2 {
+                _ = front.ask(.getBase, [UInt8(index), 0, 0, 0, 0, 0, 0, 0])
+            }
+            for index in 0..<2 { front.start(queue: index) }
+            front.postReceiveBuffers()
+            if let probe = front.nextPacket() { front.transmit(front.answer(probe, 2)) }
+        }
+    }
+
+    @Test(arguments: 1...8) func nonsenseIsSurvived(_ seed: UInt64) throws {
+        var fuzzer = Fuzzer(random: SeededRandom(seed: seed), rig: try Rig())
+        for _ in 0..<1000 { try fuzzer.step() }
+        #expect(fuzzer.front.ends.isEmpty)
+        #expect(fuzzer.front.ram.marginsAreClean)
+        #expect(fuzzer.front.guest.violationCount > 0, "the fuzzer must have found wrong paths")
+        for client in fuzzer.clients { client.leave() }
+        fuzzer.restart()
+        while fuzzer.front.nextPacket() != nil {}
+        #expect(try fuzzer.rig.serves())
+    }
+
+    /// Requests of random kinds, sizes and contents, with descriptors or without.
+    @Test(arguments: 1...4) func nonsenseInMessagesIsSurvived(_ seed: UInt64) throws {
+        var random = SeededRandom(seed: seed)
+        for _ in 0..<150 {
+            let front = try FrontEnd()
+            if random.below(2) == 0 { front.start() }
+            for _ in 0..<10 where front.ends.isEmpty {
+                let payload = (0..<random.below(80)).map { _ in UInt8(random.below(3)) }
+                let files = random.below(3) == 0 ? [front.ram.file] : []
+                front.send(UInt32(random.below(30)), payload, files: files)
+                for queue in 0..<2 { front.kick(queue) }
+            }
+            #expect(front.ends.allSatisfy { $0 != nil && $0?.description.isEmpty == false })
+            #expect(front.ram.marginsAreClean)
+        }
+    }
+}

@@ -1,0 +1,142 @@
+import Testing
+import ToroTesting
+import VhostUser
+import VsockDevice
+
+/// A guest that breaks the rules of its rings (VIRTIO 1.2, 2.7): the device gives the queue up,
+/// its clients hear of it, and other guests of the process notice nothing.
+@Suite struct HostileRingTests {
+    /// One way to break the transmit queue.
+    struct Lie: CustomTestStringConvertible, Sendable {
+        let testDescription: String
+        var features = FrontEnd.indirect | FrontEnd.eventIndex
+        let tell: @Sendable (DriverRing) -> Void
+    }
+
+    /// A lie in the ring's first descriptor.
+    private static func first(
+        _ name: String, _ address: UInt64, _ length: UInt32, _ flags: UInt16 = 0,
+        _ next: UInt16 = 0, features: UInt64 = FrontEnd.indirect
+    ) -> Lie {
+        Lie(testDescription: name, features: features) { ring in
+            ring.describe(0, address, length, flags, next)
+            ring.offer(head: 0)
+        }
+    }
+
+    private static let indirect = DriverRing.indirect
+    private static let end = UInt64(GuestRam.size)
+
+    static let lies: [Lie] = [
+        Lie(testDescription: "an available index beyond the ring") {
+            $0.ram.store($0.availableIndex &+ 9, at: $0.available + 2)
+        },
+        Lie(testDescription: "a head beyond the table") { $0.offer(head: 8) },
+        first("memory behind the guest's", end, 44),
+        first("memory that begins inside and ends outside", end - 43, 44),
+        first("an address that overflows", .max - 10, 44),
+        first("the longest length there is", 0, .max),
+        first("a next beyond the table", 0x4_0000, 44, DriverRing.next, 8),
+        first("a chain that is a circle", 0x4_0000, 44, DriverRing.next, 0),
+        first("an empty table", 0x1_0000, 0, indirect),
+        first("a table of one and a half", 0x1_0000, 24, indirect),
+        first("a table too long to be", 0x1_0000, 16 * 1025, indirect),
+        first("a table at an odd place", 0x1_0001, 16, indirect),
+        first("a table outside memory", end, 16, indirect),
+        first("a table with something behind it", 0x1_0000, 16, indirect | DriverRing.next, 1),
+        first("a table that was not agreed on", 0x1_0000, 16, indirect, features: 0),
+        // The device follows it into the ring's own table, which says the same again.
+        Lie(testDescription: "the ring as its own table") { ring in
+            ring.describe(0, UInt64(ring.descriptors), 16 * 8, indirect, 0)
+            ring.offer(head: 0)
+        },
+        Lie(testDescription: "a table in a table") { ring in
+            ring.describe(0, UInt64(ring.table), 16, indirect, 0)
+            ring.describe(0, UInt64(ring.table), 16, indirect, 0, table: ring.table)
+            ring.offer(head: 0)
+        },
+        Lie(testDescription: "a next beyond an indirect table") { ring in
+            ring.describe(0, UInt64(ring.table), 16, indirect, 0)
+            ring.describe(0, 0x4_0000, 44, DriverRing.next, 1, table: ring.table)
+            ring.offer(head: 0)
+        },
+        Lie(testDescription: "room before bytes") { ring in
+            ring.describe(0, 0x4_0000, 44, DriverRing.writable | DriverRing.next, 1)
+            ring.describe(1, 0x4_0000, 44, 0, 0)
+            ring.offer(head: 0)
+        },
+    ]
+
+    @Test(arguments: lies) func theQueueIsGivenUp(_ lie: Lie) throws {
+        let loop = try EventLoop()
+        let rig = try Rig(loop: loop, features: lie.features)
+        let neighbour = try Rig(loop: loop, cid: 4)
+        let (client, _) = try rig.open()
+        lie.tell(rig.frontEnd.rings[FrontEnd.transmit])
+        rig.frontEnd.kick(FrontEnd.transmit)
+        #expect(rig.frontEnd.guest.violationCount == 1)
+        #expect(client.receive() == .end)
+        #expect(rig.frontEnd.guest.openCount == 0)
+        #expect(rig.frontEnd.ends.isEmpty, "the session goes on: QEMU has done nothing wrong")
+        #expect(rig.frontEnd.ram.marginsAreClean)
+        #expect(try neighbour.serves())
+        // A new driver in the same guest is served again.
+        for index in 0..<2 {
+            _ = rig.frontEnd.ask(.getBase, [UInt8(index), 0, 0, 0, 0, 0, 0, 0])
+        }
+        for index in 0..<2 { rig.frontEnd.start(queue: index) }
+        try rig.listen()
+        #expect(try rig.serves())
+    }
+
+    /// Receive buffers of one byte each, and some that are too small for a header.
+    @Test func buffersMayBeInPieces() throws {
+        let rig = try Rig()
+        let (client, _) = try rig.open()
+        let front = rig.frontEnd
+        let ring = front.rings[FrontEnd.receive]
+        // What was posted before is used up first.
+        for index in 0..<8 {
+            client.send([UInt8(index)])
+            front.settle()
+            _ = ring.takeUsed()
+        }
+        let pieces = (0..<64).map {
+            DriverRing.Part(address: UInt64(0x6_0000 + 2 * $0), length: 1, isWritable: true)
+        }
+        ring.offer([DriverRing.Part(address: 0x6_0000, length: 43, isWritable: true)])
+        ring.offer([DriverRing.Part(address: 0x6_0000, length: 0, isWritable: true)])
+        ring.offer([DriverRing.Part(address: 0x6_0000, length: 100)])
+        ring.offer(pieces, indirect: true)
+        client.send([1, 2, 3, 4])
+        front.kick(FrontEnd.receive)
+        for _ in 0..<3 { #expect(ring.takeUsed()?.written == 0) }
+        #expect(ring.takeUsed()?.written == 48)
+        #expect(front.guest.violationCount == 3)
+        let bytes = (0..<48).map { front.ram.load(0x6_0000 + 2 * $0, as: UInt8.self) }
+        #expect(VsockPacket(bytes)?.payload == [1, 2, 3, 4])
+    }
+
+    /// The rings themselves in places where they cannot be.
+    @Test(
+        arguments: [
+            FrontEnd.userBase + end, FrontEnd.userBase + 8, 0, .max - 7,
+            FrontEnd.userBase + end - 64,
+        ] as [UInt64]) func ringsThatCannotBeAreNotUsed(_ place: UInt64) throws
+    {
+        let front = try FrontEnd()
+        front.start()
+        for index in 0..<2 {
+            _ = front.ask(.getBase, [UInt8(index), 0, 0, 0, 0, 0, 0, 0])
+            let word = FrontEnd.bytes(UInt32(index))
+            let places = [UInt8](repeating: 0, count: 4) + FrontEnd.bytes(place)
+            front.send(
+                .setAddresses,
+                word + places + FrontEnd.bytes(place) + FrontEnd.bytes(place)
+                    + FrontEnd.bytes(UInt64(0)))
+            front.kick(index)
+        }
+        #expect(front.ends.isEmpty)
+        #expect(front.ask(.getFeatures) != nil)
+    }
+}
