@@ -27,7 +27,7 @@ public enum StreamError: ToroError, Equatable {
 ///
 /// At most one task may be in `receive` and one in `send`/`finish` at a time; a second one is a
 /// programming error and traps.
-@Core public protocol ByteStream {
+@Core public protocol ByteStream: AnyObject {
     /// The next bytes from the peer, in the buffer they arrived in, at least one; nil after the
     /// peer has finished sending. Waits for bytes. The buffer's memory goes back to the driver when
     /// the buffer's life ends, so do not keep many.
@@ -37,9 +37,10 @@ public enum StreamError: ToroError, Equatable {
     /// until the device has taken them. After a failure an unknown part was sent.
     func send(_ buffer: consuming IOBuffer) async -> Completed<StreamError>
 
-    /// Sends all bytes of `head` and then of `body` as one unit where the device can (one packet,
-    /// one system call); gives the body's buffer back. The head's life ends.
-    func send(_ head: consuming IOBuffer, _ body: consuming IOBuffer) async
+    /// Sends all bytes of `head`, if there is one, and then of `body`, as one unit where the
+    /// device can (one packet, one system call); gives the body's buffer back. The head's life
+    /// ends.
+    func send(_ head: consuming IOBuffer?, _ body: consuming IOBuffer) async
         -> Completed<StreamError>
 
     /// Tells the peer that no byte follows; receiving goes on. Waits for what was sent before.

@@ -29,24 +29,29 @@ public import ToroCore
     ///
     /// Throws `.incompleteBody` for more bytes than were announced.
     public func write(_ buffer: consuming IOBuffer) async throws(HTTPError) -> IOBuffer {
-        let count = buffer.count
-        guard count > 0 else { return buffer }
+        if buffer.isEmpty { return buffer }
+        try frame(&buffer)
+        return try await connection.send(head.take(), buffer)
+    }
+
+    /// Counts a piece of the body; a chunk's first line goes behind the head, or in its place.
+    private func frame(_ buffer: inout IOBuffer) throws(HTTPError) {
+        let count = UInt64(buffer.count)
         switch framing {
         case .length(let owed):
-            guard UInt64(count) <= owed else { throw .incompleteBody }
-            framing = .length(owed - UInt64(count))
-            return try await send(head.take(), buffer)
-        case .connection: return try await send(head.take(), buffer)
+            guard count <= owed else { throw .incompleteBody }
+            framing = .length(owed - count)
+        case .connection: break
         case .chunked:
             let prefix = ByteWriter(capacity: 24)
             if owesLineBreak { prefix.append("\r\n") }
-            prefix.append(hexadecimal: UInt64(count))
+            prefix.append(hexadecimal: count)
             prefix.append("\r\n")
             guard let line = prefix.take() else { throw .outOfMemory }
+            head = try join(line)
             // The chunk's own line break goes along where there is room for it.
             owesLineBreak = buffer.freeCapacity < 2
             if !owesLineBreak { buffer.append("\r\n") }
-            return try await send(try join(line), buffer)
         }
     }
 
@@ -70,8 +75,17 @@ public import ToroCore
         _ = try await write(buffer)
     }
 
+    /// Only the head is sent: the answer to HEAD.
+    func omitBody() { framing = .connection }
+
     /// Ends the body. Throws `.incompleteBody` if bytes are still owed.
     func end() async throws(HTTPError) {
+        try frameEnd()
+        if let last = head.take() { _ = try await connection.send(nil, last) }
+    }
+
+    /// Makes `head` what is still to be sent.
+    private func frameEnd() throws(HTTPError) {
         switch framing {
         case .length(let owed): guard owed == 0 else { throw .incompleteBody }
         case .connection: break
@@ -79,9 +93,8 @@ public import ToroCore
             let last = ByteWriter(capacity: 8)
             last.append(owesLineBreak ? "\r\n0\r\n\r\n" : "0\r\n\r\n")
             guard let line = last.take() else { throw .outOfMemory }
-            _ = try await send(head.take(), line)
+            head = try join(line)
         }
-        if let head = head.take() { _ = try await send(nil, head) }
     }
 
     /// The response's head, if it is still here, with a chunk's first line behind it.
@@ -101,11 +114,5 @@ public import ToroCore
         } catch {
             throw .outOfMemory
         }
-    }
-
-    private func send(
-        _ head: consuming IOBuffer?, _ body: consuming IOBuffer
-    ) async throws(HTTPError) -> IOBuffer {
-        try await connection.send(head, body)
     }
 }

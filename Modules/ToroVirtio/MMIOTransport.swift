@@ -1,7 +1,7 @@
 import ToroCore
 
 /// Virtio over MMIO, version 2 of the register layout (VIRTIO 1.2, section 4.2.2).
-@Core public struct MMIOTransport<Registers: RegisterWindow>: VirtioTransport {
+@Core public final class MMIOTransport<Registers: RegisterWindow>: VirtioTransport {
     private enum Register {
         static var magicValue: Int { 0x000 }
         static var version: Int { 0x004 }

@@ -71,8 +71,10 @@ public struct VirtqueueAddresses: Equatable, Sendable {
 }
 
 /// How a driver reaches its device: MMIO or PCI (VIRTIO 1.2, section 4). Control path, and one
-/// call of the data path: `notify`.
-@Core public protocol VirtioTransport {
+/// call of the data path: `notify`. A class, so that drivers are compiled once, with their unit, and
+/// not for each kind of transport in every service. (An extension of this protocol would be no help: in
+/// Embedded Swift, a call of one through `any VirtioTransport` traps.)
+@Core public protocol VirtioTransport: AnyObject {
     /// The kind of device.
     var deviceID: VirtioDeviceID { get }
 
@@ -108,14 +110,11 @@ public struct VirtqueueAddresses: Equatable, Sendable {
 /// A platform's machine conforms; a unit adds its own word to every bus in an extension
 /// (`vm.virtioFS(tag:)`, `vm.vsock()`), so that neither knows the other.
 @Core public protocol VirtioBus {
-    /// How devices of this bus are reached.
-    associatedtype Transport: VirtioTransport
-
     /// The number of places for devices, used or not.
     var slotCount: Int { get }
 
     /// The device in a slot; nil if the slot is empty or its device is claimed.
-    func device(inSlot slot: Int) -> Transport?
+    func device(inSlot slot: Int) -> (any VirtioTransport)?
 
     /// Hands the device in `slot` to `driver`: the run loop polls it from now on and the device's
     /// interrupt wakes the loop. Traps if the slot is empty or claimed.

@@ -10,7 +10,9 @@ import ToroVirtio
     let unique: UInt64
     let requestLength: Int
     let replyCapacity: Int
-    let waiter = Waiter<FUSEOutcome>()
+    /// Where the task waits; true once there is an outcome.
+    let waiter = Waiter<Bool>()
+    private(set) var outcome = FUSEOutcome.refused(.deviceFailed)
     let expectsReply: Bool
 
     init(_ message: consuming FUSEMessage, expectsReply: Bool) {
@@ -19,6 +21,12 @@ import ToroVirtio
         replyCapacity = message.replyCapacity
         self.expectsReply = expectsReply
         self.message = message.take()
+    }
+
+    /// Ends the request.
+    func finish(_ outcome: FUSEOutcome) {
+        self.outcome = outcome
+        waiter.resume(true)
     }
 }
 
@@ -32,13 +40,13 @@ enum FUSEOutcome: Sendable {
 
 /// The driver of a virtio-fs device (VIRTIO 1.2, section 5.11): requests out, replies in, as many
 /// at a time as the queue has room for.
-@Core final class FUSEChannel<Transport: VirtioTransport>: Pollable {
+@Core final class FUSEChannel: Pollable {
     private enum Index {
         static var highPriority: UInt16 { 0 }
         static var request: UInt16 { 1 }
     }
 
-    private let transport: Transport
+    private let transport: any VirtioTransport
     private var queue: Virtqueue
     private var forgets: Virtqueue
     private var pending: [FUSERequest?]
@@ -52,15 +60,15 @@ enum FUSEOutcome: Sendable {
     private(set) var peakInFlight = 0
 
     /// Agrees with the device and sets its two queues up.
-    init(_ transport: Transport) throws(VirtioError) {
+    init(_ transport: any VirtioTransport) throws(VirtioError) {
         self.transport = transport
-        let features = try transport.negotiate(
-            required: .version1, optional: [.indirectDescriptors, .eventIndex])
-        forgets = try transport.makeQueue(Index.highPriority, size: 16, features: features)
-        queue = try transport.makeQueue(Index.request, size: 64, features: features)
+        let setup = try VirtioSetup(
+            transport, required: .version1, optional: [.indirectDescriptors, .eventIndex])
+        forgets = try setup.makeQueue(Index.highPriority, size: 16)
+        queue = try setup.makeQueue(Index.request, size: 64)
         pending = [FUSERequest?](repeating: nil, count: Int(queue.size))
         forgetting = [FUSERequest?](repeating: nil, count: Int(forgets.size))
-        transport.start()
+        setup.finish()
     }
 
     /// A buffer that begins with a request's header; `arguments` bytes follow, then room for the
@@ -85,9 +93,9 @@ enum FUSEOutcome: Sendable {
         peakInFlight = max(peakInFlight, inFlight)
         if !backlog.isEmpty || !start(request) { backlog.append(request) }
         notify()
-        let outcome = await request.waiter.wait()
+        _ = await request.waiter.wait()
         inFlight -= 1
-        return outcome
+        return request.outcome
     }
 
     /// Sends a request that nobody waits for; its reply, if one comes, is dropped.
@@ -179,11 +187,11 @@ enum FUSEOutcome: Sendable {
     /// Checks a reply against its request and wakes the task.
     private func finish(_ request: FUSERequest, _ written: Int) {
         guard request.expectsReply, let outcome = outcome(of: request, written) else {
-            request.waiter.resume(.refused(.deviceFailed))
+            request.finish(.refused(.deviceFailed))
             fail()
             return
         }
-        request.waiter.resume(outcome)
+        request.finish(outcome)
     }
 
     private func outcome(of request: FUSERequest, _ written: Int) -> FUSEOutcome? {
@@ -208,8 +216,8 @@ enum FUSEOutcome: Sendable {
         guard !isBroken else { return }
         isBroken = true
         transport.writeStatus([])
-        for request in pending { request?.waiter.resume(.refused(.deviceFailed)) }
-        for request in backlog { request.waiter.resume(.refused(.deviceFailed)) }
+        for request in pending { request?.finish(.refused(.deviceFailed)) }
+        for request in backlog { request.finish(.refused(.deviceFailed)) }
         for index in pending.indices { pending[index] = nil }
         backlog.removeAll()
     }

@@ -3,13 +3,13 @@ import ToroVirtio
 
 /// A node of the host's tree that this guest holds one LOOKUP's reference to; the reference is
 /// given back, in a batch, when the object goes.
-@Core final class FUSENode<Transport: VirtioTransport> {
+@Core final class FUSENode {
     let id: UInt64
     private(set) var attributes: FileAttributes
     private var validUntil: Instant
-    private let session: FUSESession<Transport>?
+    private let session: FUSESession?
 
-    init(_ id: UInt64, _ known: FUSEAttributes, until: Instant, _ session: FUSESession<Transport>) {
+    init(_ id: UInt64, _ known: FUSEAttributes, until: Instant, _ session: FUSESession) {
         self.id = id
         attributes = known.attributes
         validUntil = until
@@ -32,26 +32,24 @@ import ToroVirtio
 }
 
 /// The requests of a FUSE client, one function each (`linux/fuse.h`).
-@Core final class FUSESession<Transport: VirtioTransport> {
-    typealias Node = FUSENode<Transport>
-
+@Core final class FUSESession {
     /// The largest read that is asked for in one request.
     private static var readLimit: Int { 1 << 20 }
     /// How many references are given back at a time.
     private static var forgetBatch: Int { 64 }
 
-    let channel: FUSEChannel<Transport>
+    let channel: FUSEChannel
     let clock: any Timekeeper
     private var readSize = 128 << 10
     private var forgotten: [UInt64] = []
 
-    init(_ channel: FUSEChannel<Transport>, clock: any Timekeeper) {
+    init(_ channel: FUSEChannel, clock: any Timekeeper) {
         self.channel = channel
         self.clock = clock
     }
 
     /// INIT, and the root's attributes.
-    func start() async throws(FileError) -> Node {
+    func start() async throws(FileError) -> FUSENode {
         var message = try channel.message(
             .initialize, node: 0, arguments: 16, reply: 64)
         message.append(FUSE.majorVersion)
@@ -70,7 +68,7 @@ import ToroVirtio
             readSize = min(Int(parsed.pages) * 4096, Self.readLimit)
         }
         let known = try await getAttributes(FUSE.rootNode)
-        return Node(FUSE.rootNode, known, until: clock.now + known.validity, self)
+        return FUSENode(FUSE.rootNode, known, until: clock.now + known.validity, self)
     }
 
     /// GETATTR.
@@ -87,8 +85,8 @@ import ToroVirtio
 
     /// LOOKUP: the node of that name in a directory, and how long the name is good for.
     func lookup(
-        _ name: ArraySlice<UInt8>, in parent: Node
-    ) async throws(FileError) -> (node: Node, validity: TimeSpan) {
+        _ name: ArraySlice<UInt8>, in parent: FUSENode
+    ) async throws(FileError) -> (node: FUSENode, validity: TimeSpan) {
         var message = try channel.message(
             .lookup, node: parent.id, arguments: name.count + 1, reply: FUSE.entrySize)
         for byte in name { message.append(byte) }
@@ -98,11 +96,11 @@ import ToroVirtio
             throw .deviceFailed
         }
         let until = clock.now + entry.attributes.validity
-        return (Node(entry.node, entry.attributes, until: until, self), entry.validity)
+        return (FUSENode(entry.node, entry.attributes, until: until, self), entry.validity)
     }
 
     /// READLINK.
-    func readLink(_ node: Node) async throws(FileError) -> [UInt8] {
+    func readLink(_ node: FUSENode) async throws(FileError) -> [UInt8] {
         let message = try channel.message(
             .readLink, node: node.id, arguments: 0, reply: Path.maximumLength)
         let request = try await complete(message)
@@ -112,7 +110,7 @@ import ToroVirtio
     }
 
     /// OPEN or OPENDIR, read-only: the host's handle.
-    func open(_ node: Node, directory: Bool) async throws(FileError) -> UInt64 {
+    func open(_ node: FUSENode, directory: Bool) async throws(FileError) -> UInt64 {
         var message = try channel.message(
             directory ? .openDirectory : .open, node: node.id, arguments: 8, reply: 16)
         message.appendZeros(8)
@@ -172,7 +170,7 @@ import ToroVirtio
     }
 
     /// STATFS.
-    func statistics(_ node: Node) async throws(FileError) -> FileSystemStatistics {
+    func statistics(_ node: FUSENode) async throws(FileError) -> FileSystemStatistics {
         let message = try channel.message(
             .statFS, node: node.id, arguments: 0, reply: 80)
         let request = try await complete(message)

@@ -3,13 +3,11 @@ import ToroVirtio
 
 /// A walk from the root of a share along a path, component by component: names go out, nodes and
 /// the targets of symbolic links come in. It never leaves the share.
-@Core struct PathWalk<Transport: VirtioTransport> {
-    typealias Node = FUSENode<Transport>
-
+@Core struct PathWalk {
     /// As many links as Linux follows in one path (path_resolution(7)).
     private static var linkLimit: Int { 40 }
 
-    private var ancestors: [Node]
+    private var ancestors: [FUSENode]
     /// The components to come, the last one first.
     private var todo: [ArraySlice<UInt8>]
     private var mustBeDirectory: Bool
@@ -17,7 +15,7 @@ import ToroVirtio
     private let followLast: Bool
 
     /// A walk that begins at `root`; a symbolic link at its end is followed if `followLast`.
-    init(_ path: Path, from root: Node, followLast: Bool) throws(FileError) {
+    init(_ path: Path, from root: FUSENode, followLast: Bool) throws(FileError) {
         ancestors = [root]
         todo = try path.components().reversed()
         mustBeDirectory = path.bytes.last == UInt8(ascii: "/")
@@ -25,7 +23,7 @@ import ToroVirtio
     }
 
     /// Where the walk is.
-    var place: Node { ancestors[ancestors.count - 1] }
+    var place: FUSENode { ancestors[ancestors.count - 1] }
 
     /// The name to look up in ``place``; nil at the end.
     @inline(never)
@@ -44,7 +42,7 @@ import ToroVirtio
 
     /// Goes on to `node`; true if it is a symbolic link, whose target ``follow(_:)`` wants.
     @inline(never)
-    mutating func arrive(at node: Node) throws(FileError) -> Bool {
+    mutating func arrive(at node: FUSENode) throws(FileError) -> Bool {
         guard node.attributes.kind == .symbolicLink,
             !todo.isEmpty || followLast || mustBeDirectory
         else {

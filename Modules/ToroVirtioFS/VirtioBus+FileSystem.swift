@@ -5,12 +5,12 @@ extension VirtioBus {
     /// The share that the launcher was given as `--share TAG=FOLDER`.
     public func virtioFS(
         tag: StaticString, clock: any Timekeeper = Core.clock
-    ) async throws(WiringError) -> VirtioFileSystem<Transport> {
+    ) async throws(WiringError) -> VirtioFileSystem {
         for slot in 0..<slotCount {
             guard let transport = device(inSlot: slot), transport.deviceID == .fileSystem,
-                transport.tagEquals(tag)
+                FUSEChannel.tag(of: transport, equals: tag)
             else { continue }
-            let channel: FUSEChannel<Transport>
+            let channel: FUSEChannel
             do throws(VirtioError) {
                 channel = try FUSEChannel(transport)
             } catch {
@@ -30,15 +30,17 @@ extension VirtioBus {
     }
 }
 
-extension VirtioTransport {
+extension FUSEChannel {
     /// Whether the tag in the configuration (36 bytes, padded with NUL; 5.11.4) is `tag`.
-    func tagEquals(_ tag: StaticString) -> Bool {
+    static func tag(of device: any VirtioTransport, equals tag: StaticString) -> Bool {
         let count = tag.utf8CodeUnitCount
         guard count <= 36 else { return false }
         for index in 0..<count {
             // SAFETY: the index is below the string's length.
-            guard unsafe tag.utf8Start[index] == configurationByte(at: index) else { return false }
+            guard unsafe tag.utf8Start[index] == device.configurationByte(at: index) else {
+                return false
+            }
         }
-        return count == 36 || configurationByte(at: count) == 0
+        return count == 36 || device.configurationByte(at: count) == 0
     }
 }

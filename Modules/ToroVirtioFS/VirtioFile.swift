@@ -1,10 +1,9 @@
 public import ToroCore
-public import ToroVirtio
 
 /// An open file of a virtio-fs share.
-@Core public final class VirtioFile<Transport: VirtioTransport>: OpenFile {
-    private let session: FUSESession<Transport>
-    private let node: FUSENode<Transport>
+@Core public final class VirtioFile: OpenFile {
+    private let session: FUSESession
+    private let node: FUSENode
     private let handle: UInt64
     private var isOpen = true
 
@@ -12,7 +11,7 @@ public import ToroVirtio
     public let attributes: FileAttributes
 
     init(
-        _ session: FUSESession<Transport>, _ node: FUSENode<Transport>, _ handle: UInt64,
+        _ session: FUSESession, _ node: FUSENode, _ handle: UInt64,
         _ attributes: FileAttributes
     ) {
         self.session = session
@@ -61,18 +60,18 @@ public import ToroVirtio
 }
 
 /// An open directory of a virtio-fs share.
-@Core public final class VirtioDirectory<Transport: VirtioTransport>: OpenDirectory {
+@Core public final class VirtioDirectory: OpenDirectory {
     private static var blockSize: Int { 8 << 10 }
 
-    private let session: FUSESession<Transport>
-    private let node: FUSENode<Transport>
+    private let session: FUSESession
+    private let node: FUSENode
     private let handle: UInt64
     private var isOpen = true
     private var entries: [DirectoryEntry] = []
     private var position = 0
     private var offset: UInt64 = 0
 
-    init(_ session: FUSESession<Transport>, _ node: FUSENode<Transport>, _ handle: UInt64) {
+    init(_ session: FUSESession, _ node: FUSENode, _ handle: UInt64) {
         self.session = session
         self.node = node
         self.handle = handle

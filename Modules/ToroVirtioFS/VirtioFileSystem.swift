@@ -1,19 +1,16 @@
 public import ToroCore
-public import ToroVirtio
 
 /// A folder of the host, shared over virtio-fs (VIRTIO 1.2, section 5.11): the read side.
 ///
 /// Names are looked up one at a time, and symbolic links are resolved here, so that nothing the
 /// host's tree holds leads out of the share. Names and attributes are remembered for as long as
 /// the host allows.
-@Core public final class VirtioFileSystem<Transport: VirtioTransport>: FileSystem {
-    typealias Node = FUSENode<Transport>
+@Core public final class VirtioFileSystem: FileSystem {
+    let session: FUSESession
+    private let root: FUSENode
+    private var names = NameCache()
 
-    let session: FUSESession<Transport>
-    private let root: Node
-    private var names = NameCache<Transport>()
-
-    init(_ session: FUSESession<Transport>, root: FUSENode<Transport>) {
+    init(_ session: FUSESession, root: FUSENode) {
         self.session = session
         self.root = root
     }
@@ -27,7 +24,7 @@ public import ToroVirtio
     }
 
     /// See ``ToroCore/FileSystem``. Devices and pipes are refused: they could block the host.
-    public func open(_ path: Path) async throws(FileError) -> VirtioFile<Transport> {
+    public func open(_ path: Path) async throws(FileError) -> VirtioFile {
         let node = try await resolve(path, followLast: true)
         let attributes = try await attributes(of: node)
         switch attributes.kind {
@@ -41,7 +38,7 @@ public import ToroVirtio
     }
 
     /// See ``ToroCore/FileSystem``.
-    public func openDirectory(_ path: Path) async throws(FileError) -> VirtioDirectory<Transport> {
+    public func openDirectory(_ path: Path) async throws(FileError) -> VirtioDirectory {
         let node = try await resolve(path, followLast: true)
         guard node.attributes.kind == .directory else { throw .notADirectory }
         return VirtioDirectory(session, node, try await session.open(node, directory: true))
@@ -59,14 +56,14 @@ public import ToroVirtio
         try await session.statistics(root)
     }
 
-    private func attributes(of node: Node) async throws(FileError) -> FileAttributes {
+    private func attributes(of node: FUSENode) async throws(FileError) -> FileAttributes {
         if let known = node.attributes(at: session.clock.now) { return known }
         let fresh = try await session.getAttributes(node.id)
         node.update(fresh, now: session.clock.now)
         return fresh.attributes
     }
 
-    private func resolve(_ path: Path, followLast: Bool) async throws(FileError) -> Node {
+    private func resolve(_ path: Path, followLast: Bool) async throws(FileError) -> FUSENode {
         var walk = try PathWalk(path, from: root, followLast: followLast)
         while let name = try walk.next() {
             let node = try await child(name, of: walk.place)
@@ -78,8 +75,8 @@ public import ToroVirtio
     }
 
     private func child(
-        _ name: ArraySlice<UInt8>, of parent: Node
-    ) async throws(FileError) -> Node {
+        _ name: ArraySlice<UInt8>, of parent: FUSENode
+    ) async throws(FileError) -> FUSENode {
         if let known = names.find(name, in: parent, at: session.clock.now) { return known }
         let (node, validity) = try await session.lookup(name, in: parent)
         if validity > .zero {
@@ -91,12 +88,12 @@ public import ToroVirtio
 
 /// Names that were looked up lately: a table of fixed size in which a new name takes the place of
 /// an old one.
-@Core struct NameCache<Transport: VirtioTransport> {
+@Core struct NameCache {
     private struct Entry {
         /// Held, so that the host does not give its number to another directory meanwhile.
-        var parent: FUSENode<Transport>
+        var parent: FUSENode
         var name: [UInt8]
-        var node: FUSENode<Transport>
+        var node: FUSENode
         var validUntil: Instant
     }
 
@@ -104,8 +101,8 @@ public import ToroVirtio
     private var entries = [Entry?](repeating: nil, count: NameCache.size)
 
     func find(
-        _ name: ArraySlice<UInt8>, in parent: FUSENode<Transport>, at now: Instant
-    ) -> FUSENode<Transport>? {
+        _ name: ArraySlice<UInt8>, in parent: FUSENode, at now: Instant
+    ) -> FUSENode? {
         guard let entry = entries[Self.place(name, parent.id)], entry.parent.id == parent.id,
             now < entry.validUntil, entry.name.elementsEqual(name)
         else { return nil }
@@ -113,7 +110,7 @@ public import ToroVirtio
     }
 
     mutating func insert(
-        _ name: ArraySlice<UInt8>, in parent: FUSENode<Transport>, _ node: FUSENode<Transport>,
+        _ name: ArraySlice<UInt8>, in parent: FUSENode, _ node: FUSENode,
         until: Instant
     ) {
         entries[Self.place(name, parent.id)] = Entry(

@@ -6,7 +6,7 @@ extension VirtioBus {
     /// service has not taken yet. To be called once.
     public func vsock(
         bufferAllocation: UInt32 = 64 << 10
-    ) throws(WiringError) -> VsockDriver<Transport> {
+    ) throws(WiringError) -> VsockDriver {
         for slot in 0..<slotCount {
             guard let transport = device(inSlot: slot), transport.deviceID == .socket else {
                 continue

@@ -1,12 +1,10 @@
 public import ToroCore
-public import ToroVirtio
+import ToroVirtio
 
 /// The driver of a virtio-vsock device (VIRTIO 1.2, section 5.10): packets in, packets out, and
 /// the table of connections.
-@Core public final class VsockDriver<Transport: VirtioTransport>: Pollable {
+@Core public final class VsockDriver: Pollable {
     /// Its connections.
-    public typealias Stream = VsockStream<Transport>
-
     /// The size of a receive buffer, packet header included: a page with what IOBuffer adds.
     private static var receiveSize: Int { 4032 }
     private static var receiveSlots: UInt16 { 64 }
@@ -24,7 +22,7 @@ public import ToroVirtio
         var waiter: Waiter<Bool>?
     }
 
-    private let transport: Transport
+    private let transport: any VirtioTransport
     private let cid: UInt64
     private let bufferAllocation: UInt32
     private var receiveQueue: Virtqueue
@@ -35,29 +33,29 @@ public import ToroVirtio
     private var transmissions: [Transmission?]
     private var controls: [VsockHeader] = []
     private var blocked: [Waiter<Bool>] = []
-    private var listeners: [VsockListener<Transport>] = []
-    private var table: [Stream?]
+    private var listeners: [VsockListener] = []
+    private var table: [VsockStream?]
     private var isBroken = false
 
     /// The connections there are.
     public private(set) var connectionCount = 0
 
-    init(_ transport: Transport, bufferAllocation: UInt32) throws(VirtioError) {
+    init(_ transport: any VirtioTransport, bufferAllocation: UInt32) throws(VirtioError) {
         self.transport = transport
         self.bufferAllocation = bufferAllocation
-        let features = try transport.negotiate(
-            required: .version1, optional: [.indirectDescriptors, .eventIndex])
+        let setup = try VirtioSetup(
+            transport, required: .version1, optional: [.indirectDescriptors, .eventIndex])
         var number: UInt64 = 0
         for index in 0..<8 {
             number |= UInt64(transport.configurationByte(at: index)) << (8 * UInt64(index))
         }
         cid = number
-        receiveQueue = try transport.makeQueue(0, size: Self.receiveSlots, features: features)
-        transmitQueue = try transport.makeQueue(1, size: Self.transmitSlots, features: features)
+        receiveQueue = try setup.makeQueue(0, size: Self.receiveSlots)
+        transmitQueue = try setup.makeQueue(1, size: Self.transmitSlots)
         inbound = [VsockInbound?](repeating: nil, count: Int(receiveQueue.size))
         let slots = Int(transmitQueue.size)
         transmissions = [Transmission?](repeating: nil, count: slots)
-        table = [Stream?](repeating: nil, count: Self.tableSize)
+        table = [VsockStream?](repeating: nil, count: Self.tableSize)
         do throws(OutOfMemory) {
             headers = try IOBuffer(capacity: slots * 64)
         } catch {
@@ -65,14 +63,14 @@ public import ToroVirtio
         }
         headers.didFill(slots * 64)
         for index in 0..<slots { freeHeaders.append(index) }
-        transport.start()
+        setup.finish()
         refill()
     }
 
     /// Takes connections on `port`, with room for `backlog` of them that are not accepted yet.
     public func listen(
         _ port: UInt32, backlog: Int = 128
-    ) throws(WiringError) -> VsockListener<Transport> {
+    ) throws(WiringError) -> VsockListener {
         guard listener(of: port) == nil else {
             throw .badArgument("the service listens on one port twice")
         }
@@ -178,7 +176,7 @@ public import ToroVirtio
         var credit = header
         credit.operation = VsockOperation.creditUpdate.rawValue
         _ = connection.receive(credit)
-        let stream = Stream(self, connection)
+        let stream = VsockStream(self, connection)
         insert(stream)
         send(.response, of: stream)
         _ = listener.take(stream)
@@ -193,7 +191,7 @@ public import ToroVirtio
     // MARK: Sending
 
     /// Sends a packet without bytes.
-    func send(_ operation: VsockOperation, of stream: Stream, flags: UInt32 = 0) {
+    func send(_ operation: VsockOperation, of stream: VsockStream, flags: UInt32 = 0) {
         post(stream.connection.header(operation, from: cid, flags: flags))
     }
 
@@ -225,7 +223,7 @@ public import ToroVirtio
 
     /// Sends the first `count` bytes of `packet` and waits until the device has taken them; false
     /// if that will never be.
-    func transmit(_ packet: VsockOutbound, _ count: Int, of stream: Stream) async -> Bool {
+    func transmit(_ packet: VsockOutbound, _ count: Int, of stream: VsockStream) async -> Bool {
         while true {
             switch start(packet, count, of: stream) {
             case .broken: return false
@@ -244,7 +242,7 @@ public import ToroVirtio
     }
 
     @inline(never)
-    private func start(_ packet: VsockOutbound, _ count: Int, of stream: Stream) -> Start {
+    private func start(_ packet: VsockOutbound, _ count: Int, of stream: VsockStream) -> Start {
         if isBroken { return .broken }
         let waiter = Waiter<Bool>()
         guard controls.isEmpty, let place = freeHeaders.last else {
@@ -281,12 +279,12 @@ public import ToroVirtio
 
     // MARK: The table
 
-    private func listener(of port: UInt32) -> VsockListener<Transport>? {
+    private func listener(of port: UInt32) -> VsockListener? {
         for listener in listeners where listener.port == port { return listener }
         return nil
     }
 
-    func remove(_ listener: VsockListener<Transport>) {
+    func remove(_ listener: VsockListener) {
         listeners.removeAll { $0 === listener }
     }
 
@@ -294,7 +292,7 @@ public import ToroVirtio
         Int((addresses.peerPort ^ addresses.localPort &* 31) % UInt32(tableSize))
     }
 
-    private func find(_ addresses: VsockAddresses) -> Stream? {
+    private func find(_ addresses: VsockAddresses) -> VsockStream? {
         var stream = table[Self.place(addresses)]
         while let candidate = stream {
             if candidate.connection.addresses == addresses { return candidate }
@@ -303,16 +301,16 @@ public import ToroVirtio
         return nil
     }
 
-    private func insert(_ stream: Stream) {
+    private func insert(_ stream: VsockStream) {
         let place = Self.place(stream.connection.addresses)
         stream.next = table[place]
         table[place] = stream
         connectionCount += 1
     }
 
-    func remove(_ stream: Stream) {
+    func remove(_ stream: VsockStream) {
         let place = Self.place(stream.connection.addresses)
-        var before: Stream?
+        var before: VsockStream?
         var candidate = table[place]
         while let current = candidate, current !== stream {
             before = current

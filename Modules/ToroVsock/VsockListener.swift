@@ -1,17 +1,16 @@
 public import ToroCore
-public import ToroVirtio
 
 /// A vsock port that takes connections.
-@Core public final class VsockListener<Transport: VirtioTransport>: Listener {
+@Core public final class VsockListener: Listener {
     /// The port.
     public let port: UInt32
     private let backlog: Int
-    private let device: VsockDriver<Transport>
-    private var waiting: [VsockStream<Transport>] = []
+    private let device: VsockDriver
+    private var waiting: [VsockStream] = []
     private var acceptor: Waiter<Bool>?
     private var isClosed = false
 
-    init(_ device: VsockDriver<Transport>, port: UInt32, backlog: Int) {
+    init(_ device: VsockDriver, port: UInt32, backlog: Int) {
         self.device = device
         self.port = port
         self.backlog = backlog
@@ -19,7 +18,7 @@ public import ToroVirtio
     }
 
     /// The next connection; see ``ToroCore/Listener``.
-    public func accept() async throws(ListenError) -> VsockStream<Transport> {
+    public func accept() async throws(ListenError) -> VsockStream {
         while true {
             if !waiting.isEmpty { return waiting.removeFirst() }
             if isClosed { throw .closed }
@@ -43,7 +42,7 @@ public import ToroVirtio
     }
 
     /// Takes a new connection; false if the backlog is full.
-    func take(_ stream: VsockStream<Transport>) -> Bool {
+    func take(_ stream: VsockStream) -> Bool {
         guard !isClosed, waiting.count < backlog else { return false }
         waiting.append(stream)
         acceptor?.resume(true)

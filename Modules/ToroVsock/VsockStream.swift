@@ -1,5 +1,5 @@
 public import ToroCore
-public import ToroVirtio
+import ToroVirtio
 
 /// A buffer that waits for `receive`.
 @Core final class VsockInbound {
@@ -8,11 +8,11 @@ public import ToroVirtio
 }
 
 /// A stream connection over virtio-vsock.
-@Core public final class VsockStream<Transport: VirtioTransport>: ByteStream {
+@Core public final class VsockStream: ByteStream {
     /// Packets smaller than this are joined to the one before if there is room.
     private static var smallPacket: Int { 1024 }
 
-    private let device: VsockDriver<Transport>
+    private let device: VsockDriver
     var connection: VsockConnection
     /// The next stream in the driver's table.
     var next: VsockStream?
@@ -24,7 +24,7 @@ public import ToroVirtio
     private var isSending = false
     private var askedForCredit = false
 
-    init(_ device: VsockDriver<Transport>, _ connection: VsockConnection) {
+    init(_ device: VsockDriver, _ connection: VsockConnection) {
         self.device = device
         self.connection = connection
     }
@@ -52,14 +52,7 @@ public import ToroVirtio
 
     /// Sends the bytes and gives the buffer back; see ``ToroCore/ByteStream``.
     public func send(_ buffer: consuming IOBuffer) async -> Completed<StreamError> {
-        await transmit(nil, buffer)
-    }
-
-    /// Sends head and body as one and gives the body back; see ``ToroCore/ByteStream``.
-    public func send(
-        _ head: consuming IOBuffer, _ body: consuming IOBuffer
-    ) async -> Completed<StreamError> {
-        await transmit(head, body)
+        await send(nil, buffer)
     }
 
     /// Ends our direction (SHUTDOWN with the send flag); see ``ToroCore/ByteStream``.
@@ -145,7 +138,8 @@ public import ToroVirtio
         return .wait(waiter)
     }
 
-    private func transmit(
+    /// Sends head and body as one and gives the body back; see ``ToroCore/ByteStream``.
+    public func send(
         _ head: consuming IOBuffer?, _ body: consuming IOBuffer
     ) async -> Completed<StreamError> {
         precondition(!isSending, "two tasks send on one stream")

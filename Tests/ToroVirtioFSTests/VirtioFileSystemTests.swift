@@ -3,7 +3,7 @@ import ToroCore
 import ToroTesting
 import ToroVirtioFS
 
-typealias Files = VirtioFileSystem<MockVirtioDevice>
+typealias Files = VirtioFileSystem
 
 /// A driver with a server it can be told to distrust.
 @Core final class Share {

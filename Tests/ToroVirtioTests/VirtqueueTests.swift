@@ -10,7 +10,8 @@ import ToroVirtio
     init(
         _ device: MockVirtioDevice, size: UInt16 = 8, features: VirtioFeatures
     ) throws(VirtioError) {
-        queue = try device.makeQueue(0, size: size, features: features)
+        let setup = try VirtioSetup(device, required: .version1, optional: features)
+        queue = try setup.makeQueue(0, size: size)
     }
 
     var size: UInt16 { queue.size }
@@ -42,8 +43,7 @@ import ToroVirtio
         _ features: VirtioFeatures
     ) throws {
         let device = device(features)
-        let agreed = try device.negotiate(required: .version1, optional: features)
-        let queue = try TestQueue(device, size: 64, features: agreed)
+        let queue = try TestQueue(device, size: 64, features: features)
         #expect(queue.size == 8)
         var memory = try IOBuffer(capacity: 1 << 16)
         for index in 0..<memory.capacity { memory.append(UInt8(truncatingIfNeeded: index)) }
@@ -196,24 +196,25 @@ import ToroVirtio
     @Test @Core func whatADeviceLacksIsNamed() {
         let legacy = MockVirtioDevice(.socket, queueSizes: [8], features: .eventIndex)
         #expect(throws: VirtioError.missingFeatures(.version1)) {
-            try legacy.negotiate(required: .version1, optional: .eventIndex)
+            _ = try VirtioSetup(legacy, required: .version1, optional: .eventIndex)
         }
         #expect(legacy.status.contains(.failed))
         let stubborn = MockVirtioDevice(.socket, queueSizes: [8])
         stubborn.acceptsFeatures = false
         #expect(throws: VirtioError.featuresRefused) {
-            try stubborn.negotiate(required: .version1, optional: [])
+            _ = try VirtioSetup(stubborn, required: .version1, optional: [])
         }
         let hanging = MockVirtioDevice(.socket, queueSizes: [8])
         hanging.hangsInReset = true
         #expect(throws: VirtioError.resetTimedOut) {
-            try hanging.negotiate(required: .version1, optional: [])
+            _ = try VirtioSetup(hanging, required: .version1, optional: [])
         }
         let small = MockVirtioDevice(.socket, queueSizes: [1, 0])
         for index in 0..<3 as Range<UInt16> {
             var failure: VirtioError?
             do throws(VirtioError) {
-                _ = try small.makeQueue(index, size: 8, features: .version1)
+                let setup = try VirtioSetup(small, required: .version1, optional: [])
+                _ = try setup.makeQueue(index, size: 8)
             } catch {
                 failure = error
             }
@@ -224,7 +225,7 @@ import ToroVirtio
     @Test @Core func takesOnlyWhatItKnows() throws {
         let device = MockVirtioDevice(
             .socket, queueSizes: [100], features: VirtioFeatures(rawValue: .max))
-        let agreed = try device.negotiate(required: .version1, optional: .eventIndex)
+        let agreed = try VirtioSetup(device, required: .version1, optional: .eventIndex).features
         #expect(agreed == [.version1, .eventIndex])
         #expect(device.driverFeatures == agreed.rawValue)
         // A size that is no power of two is rounded down.

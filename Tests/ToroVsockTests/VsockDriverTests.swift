@@ -4,7 +4,7 @@ import ToroHTTP
 import ToroTesting
 import ToroVsock
 
-typealias Driver = VsockDriver<MockVirtioDevice>
+typealias Driver = VsockDriver
 
 @Suite(.timeLimit(.minutes(2))) struct VsockDriverTests {
     @Core private func driver(

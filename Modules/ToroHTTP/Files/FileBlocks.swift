@@ -67,15 +67,11 @@ import ToroCore
         guard var block = newBlock() else { throw .outOfMemory }
         var spare: IOBuffer? = nil
         if end - offset > UInt64(block.capacity), budget.allowsReadAhead { spare = newBlock() }
-        block = try await fill(block)
         while true {
-            guard offset < end else {
-                _ = try await writer.write(block)
-                return
-            }
-            guard let next = spare.take() else {
+            if block.isEmpty { block = try await fill(block) }
+            guard offset < end, let next = spare.take() else {
                 block = try await writer.write(block)
-                block = try await fill(block)
+                if offset == end { return }
                 continue
             }
             ahead = consume next

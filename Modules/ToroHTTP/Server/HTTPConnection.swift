@@ -6,7 +6,7 @@ import ToroCore
 ///
 /// Bytes behind a request's end stay in `input` for the next one (pipelining).
 @Core final class HTTPConnection {
-    let transport: any HTTPTransport
+    let stream: any ByteStream
     let service: HTTPService
     /// Bytes received and not used yet.
     private var input: IOBuffer?
@@ -19,8 +19,8 @@ import ToroCore
     /// Answers 408 while this connection's own task still waits for bytes.
     private var lateAnswer: Task<Void, Never>?
 
-    init(_ transport: any HTTPTransport, _ service: HTTPService) {
-        self.transport = transport
+    init(_ stream: any ByteStream, _ service: HTTPService) {
+        self.stream = stream
         self.service = service
         timer = HTTPDeadline(service.clock)
         timer.connection = self
@@ -28,17 +28,24 @@ import ToroCore
 
     /// Serves requests until either side has had enough; then closes the connection in order.
     func run() async {
-        while !service.isStopping, let request = await nextRequest() {
-            let goesOn = await exchange(request)
-            request.connection = nil
-            guard goesOn else {
-                await drain()
-                break
+        serving: while !service.isStopping {
+            switch await nextRequest() {
+            case .none: break serving
+            case .request(let request):
+                let goesOn = await exchange(request)
+                request.connection = nil
+                if goesOn { continue }
+            case .refused(let status):
+                // What is no request gets an answer, and is the last one.
+                if timer.hasExpired { break serving }
+                await sendLast(status)
             }
+            await drain()
+            break
         }
         if let lateAnswer, !Task.isCancelled { await lateAnswer.value }
         timer.stop()
-        transport.close()
+        stream.close()
     }
 
     // MARK: Receiving
@@ -48,7 +55,7 @@ import ToroCore
     private func fill() async -> Bool {
         if input != nil { return true }
         do throws(StreamError) {
-            guard let received = try await transport.receive(), !timer.hasExpired else {
+            guard let received = try await stream.receive(), !timer.hasExpired else {
                 return false
             }
             input = consume received
@@ -58,9 +65,16 @@ import ToroCore
         }
     }
 
-    /// The next request; nil when there is none to answer any more. A request that is refused is
-    /// answered here.
-    private func nextRequest() async -> HTTPRequest? {
+    /// What the client wants next.
+    private enum Next {
+        case request(HTTPRequest)
+        case refused(HTTPStatus)
+        /// There is nothing to answer any more.
+        case none
+    }
+
+    /// The next request.
+    private func nextRequest() async -> Next {
         var parser = HTTPRequestParser(
             headLimit: service.limits.headBytes, targetLimit: service.limits.targetBytes)
         var gathered: IOBuffer?
@@ -69,27 +83,19 @@ import ToroCore
         timer.set(.idle, service.limits.idleTime)
         while await fill() {
             isIdle = false
-            guard let received = input.take() else { return nil }
-            switch advance(&parser, &gathered, received) {
-            case .incomplete:
-                guard gathered != nil else {
-                    await refuse(.serviceUnavailable)
-                    return nil
-                }
-                timer.begin(.head, service.limits.headTime)
-            case .refused(let status):
-                await refuse(status)
-                return nil
+            guard let received = input.take() else { return .none }
+            let outcome = advance(&parser, &gathered, received)
+            if gathered == nil { return .refused(.serviceUnavailable) }
+            switch outcome {
+            case .incomplete: timer.begin(.head, service.limits.headTime)
+            case .refused(let status): return .refused(status)
             case .complete(let head):
                 timer.clear()
-                guard let bytes = gathered.take() else {
-                    await refuse(.serviceUnavailable)
-                    return nil
-                }
-                return await accept(head, bytes)
+                guard let bytes = gathered.take() else { return .none }
+                return accept(head, bytes)
             }
         }
-        return nil
+        return .none
     }
 
     /// Has the parser look at `received`, in place if the head began in it. A head, or a part of
@@ -128,18 +134,15 @@ import ToroCore
         if !received.isEmpty { input = consume received }
     }
 
-    /// The request with this head; nil if it was refused.
-    private func accept(_ head: HTTPRequestHead, _ bytes: consuming IOBuffer) async -> HTTPRequest?
-    {
+    /// The request with this head.
+    private func accept(_ head: HTTPRequestHead, _ bytes: consuming IOBuffer) -> Next {
         guard let path = HTTPPath.decode(bytes.bytes, head.path) else {
-            await refuse(.badRequest)
-            return nil
+            return .refused(.badRequest)
         }
         if case .length(let length) = head.framing, length > service.limits.bodyBytes {
-            await refuse(.contentTooLarge)
-            return nil
+            return .refused(.contentTooLarge)
         }
-        return HTTPRequest(head, bytes, path: path, connection: self)
+        return .request(HTTPRequest(head, bytes, path: path, connection: self))
     }
 
     /// The next bytes of the request's body; nil at its end.
@@ -150,7 +153,7 @@ import ToroCore
             let line = ByteWriter(capacity: 32)
             line.append("HTTP/1.1 100 Continue\r\n\r\n")
             guard let line = line.take() else { throw .outOfMemory }
-            try await transmit(nil, line)
+            _ = try await transmit(nil, line)
         }
         while true {
             timer.set(.body, service.limits.bodyTime)
@@ -208,18 +211,12 @@ import ToroCore
         return try await transmit(head, body)
     }
 
-    @discardableResult
     private func transmit(
         _ head: consuming IOBuffer?, _ body: consuming IOBuffer
     ) async throws(HTTPError) -> IOBuffer {
         guard !timer.hasExpired else { throw .timedOut }
         timer.set(.send, service.limits.sendTime)
-        let done: Completed<StreamError>
-        if let head {
-            done = await transport.send(head, body)
-        } else {
-            done = await transport.send(body)
-        }
+        let done = await stream.send(head, body)
         timer.clear()
         if case .failure = done.result { throw timer.hasExpired ? .timedOut : .disconnected }
         return done.take()
@@ -227,23 +224,29 @@ import ToroCore
 
     /// Has the handler answer `request` and sends the response; whether the connection goes on.
     private func exchange(_ request: HTTPRequest) async -> Bool {
-        do throws(HTTPError) {
-            let goesOn: Bool
+        var explanation: HTTPResponse?
+        while true {
             do throws(HTTPError) {
-                goesOn = try await respond(try await service.respond(request), to: request)
+                let response: HTTPResponse
+                if let explanation {
+                    response = explanation
+                } else {
+                    response = try await service.respond(request)
+                }
+                let goesOn = try await respond(response, to: request)
+                return goesOn ? await discardBody(of: request) : false
             } catch {
                 // Too late for another answer: the peer must see that this one is not whole.
-                guard !responseStarted, !timer.hasExpired, let status = error.status else {
-                    throw error
+                guard explanation == nil, !responseStarted, !timer.hasExpired,
+                    let status = error.status
+                else {
+                    if lateAnswer == nil { stream.close() }
+                    return false
                 }
                 let response = HTTPResponse.explained(status)
                 response.closes = !request.bodyState.hasEnded
-                goesOn = try await respond(response, to: request)
+                explanation = response
             }
-            return goesOn ? await discardBody(of: request) : false
-        } catch {
-            if lateAnswer == nil { transport.close() }
-            return false
         }
     }
 
@@ -251,7 +254,6 @@ import ToroCore
         _ response: HTTPResponse, to request: HTTPRequest
     ) async throws(HTTPError) -> Bool {
         let old = request.head.minorVersion == 0
-        let isHead = request.method == .head
         let plan = HTTPResponsePlan(
             response,
             keepsAlive: request.head.keepsAlive && !service.isStopping
@@ -260,23 +262,18 @@ import ToroCore
         guard let head = response.finishHead(plan, wallTime: service.clock.wallTime) else {
             throw .outOfMemory
         }
-        switch response.takeBody() {
-        case .none: _ = try await send(nil, head)
-        case .buffer(let buffer):
-            if isHead || buffer.isEmpty {
-                _ = try await send(nil, head)
-            } else {
-                _ = try await send(head, buffer)
-            }
-        case .produced(_, let produce):
-            if isHead {
-                _ = try await send(nil, head)
-            } else {
-                let writer = HTTPBodyWriter(self, head: head, plan.framing)
-                try await produce(writer)
-                try await writer.end()
+        let writer = HTTPBodyWriter(self, head: head, plan.framing)
+        let body = response.takeBody()
+        if request.method == .head {
+            writer.omitBody()
+        } else {
+            switch consume body {
+            case .none: break
+            case .buffer(let buffer): _ = try await writer.write(buffer)
+            case .produced(_, let produce): try await produce(writer)
             }
         }
+        try await writer.end()
         return goesOn
     }
 
@@ -311,24 +308,16 @@ import ToroCore
         }
     }
 
-    /// Answers what is no request, and closes the connection in order.
-    private func refuse(_ status: HTTPStatus) async {
-        if timer.hasExpired { return }
-        timer.clear()
-        await sendLast(status)
-        await drain()
-    }
-
+    /// Answers with a status that is a text too, and says that no answer follows.
     private func sendLast(_ status: HTTPStatus) async {
         let response = HTTPResponse.explained(status)
         let plan = HTTPResponsePlan(response, keepsAlive: false, old: false)
-        guard let head = response.finishHead(plan, wallTime: service.clock.wallTime) else { return }
+        guard let head = response.finishHead(plan, wallTime: service.clock.wallTime),
+            case .buffer(let body) = response.takeBody()
+        else { return }
         responseStarted = true
         timer.set(.send, service.limits.sendTime)
-        switch response.takeBody() {
-        case .buffer(let body): _ = await transport.send(head, body)
-        default: _ = await transport.send(head)
-        }
+        _ = await stream.send(head, body)
         timer.clear()
     }
 
@@ -337,7 +326,7 @@ import ToroCore
     private func drain() async {
         if timer.hasExpired { return }
         timer.set(.close, service.limits.closeTime)
-        do throws(StreamError) { try await transport.finish() } catch { return }
+        do throws(StreamError) { try await stream.finish() } catch { return }
         var allowance = service.limits.discardedBytes
         input = nil
         while allowance > 0, await fill() {
@@ -352,7 +341,7 @@ import ToroCore
     func expire(_ phase: HTTPDeadline.Phase) {
         let answers = (phase == .head || phase == .body) && !responseStarted
         guard answers else {
-            transport.close()
+            stream.close()
             return
         }
         // Our own task is in `receive`, and only a closed stream ends that: answer beside it.
@@ -362,8 +351,8 @@ import ToroCore
     private func answerLate() async {
         await sendLast(.requestTimeout)
         timer.set(.close, service.limits.closeTime)
-        do throws(StreamError) { try await transport.finish() } catch {}
+        do throws(StreamError) { try await stream.finish() } catch {}
         timer.clear()
-        transport.close()
+        stream.close()
     }
 }

@@ -52,7 +52,7 @@ public import ToroCore
                 while true {
                     await service.waitForRoom()
                     let stream = try await port.accept()
-                    let connection = HTTPConnection(StreamTransport(stream), service)
+                    let connection = HTTPConnection(stream, service)
                     service.add(connection)
                     group.addTask { await service.serve(connection) }
                 }

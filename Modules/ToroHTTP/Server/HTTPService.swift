@@ -1,7 +1,7 @@
 import ToroCore
 
 /// What the connections of one server share.
-@Core @safe final class HTTPService {
+@Core final class HTTPService {
     let limits: HTTPLimits
     let clock: any Timekeeper
     let respond: HTTPServer.Handler
@@ -9,8 +9,8 @@ import ToroCore
     private(set) var isStopping = false
     /// The connections there are.
     private var connections: [HTTPConnection] = []
-    // SAFETY: taken out before it is resumed, so it is resumed once.
-    private var waiting: UnsafeContinuation<Void, Never>?
+    /// Who waits for one to end.
+    private var waiting: Waiter<Bool>?
 
     init(_ limits: HTTPLimits, _ clock: any Timekeeper, _ respond: @escaping HTTPServer.Handler) {
         self.limits = limits
@@ -21,23 +21,10 @@ import ToroCore
     /// Waits until there are fewer connections than the limit, or the task is cancelled.
     func waitForRoom() async {
         guard connections.count >= limits.connections, !Task.isCancelled else { return }
-        await withTaskCancellationHandler {
-            await unsafe withUnsafeContinuation { continuation in
-                if Task.isCancelled {
-                    unsafe continuation.resume()
-                } else {
-                    unsafe waiting = continuation
-                }
-            }
-        } onCancel: {
-            Core.assumeIsolated { self.wake() }
-        }
-    }
-
-    private func wake() {
-        let continuation = unsafe waiting
-        unsafe waiting = nil
-        unsafe continuation?.resume()
+        let waiter = Waiter<Bool>()
+        waiting = waiter
+        _ = await waiter.wait(cancelled: false)
+        waiting = nil
     }
 
     /// Counts a connection that begins.
@@ -53,12 +40,12 @@ import ToroCore
         }
         // After a burst the table's memory goes back.
         if connections.isEmpty, connections.capacity > 64 { connections = [] }
-        wake()
+        waiting?.resume(true)
     }
 
     /// Ends idle connections now and the others after the exchange they are in.
     func stop() {
         isStopping = true
-        for connection in connections where connection.isIdle { connection.transport.close() }
+        for connection in connections where connection.isIdle { connection.stream.close() }
     }
 }

@@ -72,15 +72,15 @@ public import ToroCore
 
     /// Sends the bytes of `buffer`; see ``ToroCore/ByteStream``.
     public func send(_ buffer: consuming IOBuffer) async -> Completed<StreamError> {
-        sends += 1
-        return await deliver(buffer, alreadySent: 0)
+        await send(nil, buffer)
     }
 
     /// Sends both buffers; see ``ToroCore/ByteStream``.
     public func send(
-        _ head: consuming IOBuffer, _ body: consuming IOBuffer
+        _ head: consuming IOBuffer?, _ body: consuming IOBuffer
     ) async -> Completed<StreamError> {
         sends += 1
+        guard let head else { return await deliver(body, alreadySent: 0) }
         let done = await deliver(head, alreadySent: 0)
         if case .failure(let error) = done.result { return Completed(body, .failure(error)) }
         var count = 0

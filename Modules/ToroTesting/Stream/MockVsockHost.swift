@@ -213,8 +213,9 @@ import ToroVirtio
 
     /// Sends both, one after the other.
     public func send(
-        _ head: consuming IOBuffer, _ body: consuming IOBuffer
+        _ head: consuming IOBuffer?, _ body: consuming IOBuffer
     ) async -> Completed<StreamError> {
+        guard let head else { return await send(body) }
         let first = await send(head)
         if case .failure(let error) = first.result { return Completed(body, .failure(error)) }
         return await send(body)

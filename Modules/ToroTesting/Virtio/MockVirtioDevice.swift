@@ -125,7 +125,7 @@ public import ToroVirtio
     public var slotCount: Int { devices.count }
 
     /// See ``ToroVirtio/VirtioBus``.
-    public func device(inSlot slot: Int) -> MockVirtioDevice? { devices[slot] }
+    public func device(inSlot slot: Int) -> (any VirtioTransport)? { devices[slot] }
 
     /// See ``ToroVirtio/VirtioBus``.
     public func claim(slot: Int, for driver: any Pollable) {

@@ -53,39 +53,36 @@ public import ToroCore
 
     /// Sends the bytes of `buffer`; see ``ToroCore/ByteStream``.
     public func send(_ buffer: consuming IOBuffer) async -> Completed<StreamError> {
-        var buffer = buffer
-        var sent = 0
-        while !buffer.isEmpty {
-            if isClosed || isFinished { return Completed(buffer, .failure(.closed)) }
-            // SAFETY: the buffer has that many bytes, and outlives the call.
-            let count = unsafe toro_host_send(
-                readiness.file, buffer.unsafePointer, buffer.count, nil, 0)
-            if let error = await after(count) { return Completed(buffer, .failure(error)) }
-            guard count > 0 else { continue }
-            buffer.removeFirst(Int(count))
-            sent += Int(count)
-        }
-        buffer.removeAll()
-        return Completed(buffer, .success(sent))
+        await send(nil, buffer)
     }
 
     /// Sends both buffers; see ``ToroCore/ByteStream``.
     public func send(
-        _ head: consuming IOBuffer, _ body: consuming IOBuffer
+        _ head: consuming IOBuffer?, _ body: consuming IOBuffer
     ) async -> Completed<StreamError> {
-        var head = head
-        var body = body
         var sent = 0
-        while !head.isEmpty || !body.isEmpty {
+        if var head {
+            while !head.isEmpty {
+                if isClosed || isFinished { return Completed(body, .failure(.closed)) }
+                // SAFETY: both buffers have that many bytes, and outlive the call.
+                let count = unsafe toro_host_send(
+                    readiness.file, head.unsafePointer, head.count, body.unsafePointer, body.count)
+                if let error = await after(count) { return Completed(body, .failure(error)) }
+                guard count > 0 else { continue }
+                let ofHead = min(Int(count), head.count)
+                head.removeFirst(ofHead)
+                body.removeFirst(Int(count) - ofHead)
+                sent += Int(count)
+            }
+        }
+        while !body.isEmpty {
             if isClosed || isFinished { return Completed(body, .failure(.closed)) }
-            // SAFETY: both buffers have that many bytes, and outlive the call.
+            // SAFETY: the buffer has that many bytes, and outlives the call.
             let count = unsafe toro_host_send(
-                readiness.file, head.unsafePointer, head.count, body.unsafePointer, body.count)
+                readiness.file, body.unsafePointer, body.count, nil, 0)
             if let error = await after(count) { return Completed(body, .failure(error)) }
             guard count > 0 else { continue }
-            let ofHead = min(Int(count), head.count)
-            head.removeFirst(ofHead)
-            body.removeFirst(Int(count) - ofHead)
+            body.removeFirst(Int(count))
             sent += Int(count)
         }
         body.removeAll()

@@ -6,14 +6,11 @@ import ToroVirtio
 
 /// The virtio-mmio devices that the machine's command line names.
 extension MicroVM: VirtioBus {
-    /// How devices are reached.
-    public typealias Transport = MMIOTransport<MMIOWindow>
-
     /// The number of places for devices.
     public var slotCount: Int { min(slots.count, UInt64.bitWidth) }
 
     /// The device in a slot; nil if it is empty, claimed, or no device of version 1.
-    public func device(inSlot slot: Int) -> MMIOTransport<MMIOWindow>? {
+    public func device(inSlot slot: Int) -> (any VirtioTransport)? {
         guard isFree(slot) else { return nil }
         let window = MMIOWindow(address: slots[slot].address)
         do throws(VirtioError) {

@@ -63,7 +63,8 @@ public struct GuestSDK: Sendable {
             words.split(separator: " ").map { "\"\($0)\"" }.joined(separator: ",")
         }
         let swift = """
-            -enable-experimental-feature Embedded -wmo -Osize -Xfrontend -import-module \
+            -enable-experimental-feature Embedded \
+            -enable-experimental-feature DeferredCodeGen -wmo -Osize -Xfrontend -import-module \
             -Xfrontend _Concurrency -Xfrontend -function-sections -enforce-exclusivity=unchecked \
             -use-ld=lld -nostartfiles \
             -Xclang-linker -nostdlib -Xclang-linker -static -Xclang-linker -no-pie

@@ -11,9 +11,7 @@ enum Files {
         ]
     }
 
-    private typealias Site = VirtioFileSystem<MicroVM.Transport>
-
-    @Core private static func share(_ vm: MicroVM) async throws(ProbeError) -> Site {
+    @Core private static func share(_ vm: MicroVM) async throws(ProbeError) -> VirtioFileSystem {
         do throws(WiringError) {
             return try await vm.virtioFS(tag: "site")
         } catch {
@@ -40,7 +38,9 @@ enum Files {
         }
     }
 
-    @Core private static func report(_ path: Path, in site: Site) async throws(FileError) {
+    @Core private static func report(_ path: Path, in site: VirtioFileSystem)
+        async throws(FileError)
+    {
         let file = try await site.open(path)
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         var offset: UInt64 = 0

@@ -1,0 +1,59 @@
+public import ToroCore
+
+/// Brings a device from reset to ready (VIRTIO 1.2, section 3.1.1).
+///
+///     let setup = try VirtioSetup(transport, required: .version1, optional: .eventIndex)
+///     queue = try setup.makeQueue(0, size: 64)
+///     setup.finish()
+@Core public struct VirtioSetup {
+    private let transport: any VirtioTransport
+
+    /// The features that driver and device have agreed on.
+    public let features: VirtioFeatures
+
+    /// Resets the device and agrees on features: `required` and as many of `optional` as it
+    /// offers (steps 1 to 6).
+    public init(
+        _ transport: any VirtioTransport, required: VirtioFeatures, optional: VirtioFeatures
+    ) throws(VirtioError) {
+        self.transport = transport
+        transport.writeStatus([])
+        guard transport.readStatus().isEmpty else { throw .resetTimedOut }
+        transport.writeStatus(.acknowledge)
+        transport.writeStatus([.acknowledge, .driver])
+        let offered = VirtioFeatures(rawValue: transport.deviceFeatures())
+        let missing = required.subtracting(offered)
+        guard missing.isEmpty else {
+            transport.writeStatus([.acknowledge, .driver, .failed])
+            throw .missingFeatures(missing)
+        }
+        features = required.union(optional.intersection(offered))
+        transport.setDriverFeatures(features.rawValue)
+        transport.writeStatus([.acknowledge, .driver, .featuresOK])
+        guard transport.readStatus().contains(.featuresOK) else {
+            transport.writeStatus([.acknowledge, .driver, .failed])
+            throw .featuresRefused
+        }
+    }
+
+    /// Makes the queue with this index: as large as the device allows, at most `size`, a power of
+    /// two (step 7).
+    public func makeQueue(_ index: UInt16, size: UInt16) throws(VirtioError) -> Virtqueue {
+        let limit = min(transport.maximumSize(ofQueue: index), size)
+        guard limit >= 2 else { throw .missingQueue(index) }
+        let rounded = UInt16(1) << UInt16(15 - limit.leadingZeroBitCount)
+        let queue: Virtqueue
+        do throws(OutOfMemory) {
+            queue = try Virtqueue(index: index, size: rounded, features: features)
+        } catch {
+            throw .outOfMemory(error)
+        }
+        transport.enableQueue(index, size: rounded, at: queue.addresses)
+        return queue
+    }
+
+    /// Tells the device that the driver is ready (step 8).
+    public func finish() {
+        transport.writeStatus([.acknowledge, .driver, .featuresOK, .driverOK])
+    }
+}
