@@ -74,23 +74,48 @@ import VsockDevice
             front.transmit(packet, indirect: chance(30))
         }
 
-        /// Writes nonsense into a ring's descriptors, tables or indices, and kicks.
+        /// A chain as it should be, in the ring or in a table of its own; then one thing of it is
+        /// made wrong, and it is offered.
         mutating func spoilRing() {
             let queue = random.below(2)
             let ring = front.rings[queue]
-            for _ in 0..<1 + random.below(8) {
-                let table = chance(30) ? ring.table : ring.descriptors
-                let address = chance(20) ? UInt64(ring.descriptors) : number()
+            let isIndirect = chance(50)
+            let own = queue == FrontEnd.receive ? DriverRing.writable : 0
+            for index in 0..<4 as Range<UInt16> {
                 ring.describe(
-                    UInt16(random.below(8)), address, UInt32(truncatingIfNeeded: number()),
-                    UInt16(random.below(8)), UInt16(random.below(9)), table: table)
+                    index, UInt64(0x4_0000 + 64 * Int(index)), 64,
+                    own | (index == 3 ? 0 : DriverRing.next), index + 1,
+                    table: isIndirect ? ring.table : nil)
             }
-            if chance(20) {
+            if isIndirect { ring.describe(0, UInt64(ring.table), 64, DriverRing.indirect, 0) }
+            let isInner = isIndirect && chance(60)
+            let entry = isIndirect && !isInner ? 0 : random.below(4)
+            let place = (isInner ? ring.table : ring.descriptors) + 16 * entry
+            switch random.below(4) {
+            case 0: front.ram.store(address(ring), at: place)
+            case 1: front.ram.store(length(), at: place + 8)
+            case 2: front.ram.store(UInt16(random.below(8)), at: place + 12)
+            default: front.ram.store(UInt16(random.below(12)), at: place + 14)
+            }
+            if chance(10) {
                 front.ram.store(UInt16(truncatingIfNeeded: number()), at: ring.available + 2)
             } else {
-                for _ in 0..<1 + random.below(8) { ring.offer(head: UInt16(random.below(9))) }
+                ring.offer(head: chance(80) ? 0 : UInt16(random.below(10)))
             }
             front.kick(queue)
+        }
+
+        mutating func address(_ ring: DriverRing) -> UInt64 {
+            switch random.below(4) {
+            case 0: UInt64(ring.descriptors)
+            case 1: UInt64(ring.table)
+            case 2: UInt64(GuestRam.size - random.below(64))
+            default: number()
+            }
+        }
+
+        mutating func length() -> UInt32 {
+            chance(50) ? UInt32(16 * random.below(1100)) : UInt32(truncatingIfNeeded: number())
         }
 
         /// The driver begins anew, as after a reset.

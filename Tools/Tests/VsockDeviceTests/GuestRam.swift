@@ -7,15 +7,21 @@ import Glibc
     static let size = 1 << 20
     /// The bytes before and behind the guest's.
     static let margin = 1 << 16
-    private static let whole = size + 2 * margin
+
+    private let size: Int
+    private let margin: Int
+    private var whole: Int { size + 2 * margin }
     let file: Int32
     @unsafe private let start: UnsafeMutableRawPointer
 
-    init() throws {
-        file = toro_make_memory(UInt64(GuestRam.whole))
+    init(size: Int = size, margin: Int = margin) throws {
+        self.size = size
+        self.margin = margin
+        let whole = size + 2 * margin
+        file = toro_make_memory(UInt64(whole))
         let protection = PROT_READ | PROT_WRITE
         // SAFETY: a new mapping touches nothing there is.
-        let base = unsafe mmap(nil, GuestRam.whole, protection, MAP_SHARED, file, 0)
+        let base = unsafe mmap(nil, whole, protection, MAP_SHARED, file, 0)
         guard file >= 0, let base = unsafe base, unsafe base != MAP_FAILED else {
             throw TestFailure("no shared memory")
         }
@@ -24,28 +30,28 @@ import Glibc
 
     deinit {
         // SAFETY: this is what mmap returned.
-        unsafe munmap(start, GuestRam.whole)
+        unsafe munmap(start, whole)
         close(file)
     }
 
     func store<T: FixedWidthInteger>(_ value: T, at address: Int) {
-        precondition(address >= 0 && address <= GuestRam.size - T.bitWidth / 8)
+        precondition(address >= 0 && address <= size - T.bitWidth / 8)
         unsafe start.storeBytes(
-            of: value.littleEndian, toByteOffset: GuestRam.margin + address, as: T.self)
+            of: value.littleEndian, toByteOffset: margin + address, as: T.self)
     }
 
     func load<T: FixedWidthInteger>(_ address: Int, as type: T.Type = T.self) -> T {
-        precondition(address >= 0 && address <= GuestRam.size - T.bitWidth / 8)
+        precondition(address >= 0 && address <= size - T.bitWidth / 8)
         return unsafe T(
-            littleEndian: start.loadUnaligned(fromByteOffset: GuestRam.margin + address, as: T.self)
+            littleEndian: start.loadUnaligned(fromByteOffset: margin + address, as: T.self)
         )
     }
 
     /// Whether nobody has written outside the guest's memory.
     var marginsAreClean: Bool {
-        let behind = GuestRam.margin + GuestRam.size
+        let behind = margin + size
         // SAFETY: both ranges lie in the mapping.
-        return (0..<GuestRam.margin).allSatisfy {
+        return (0..<margin).allSatisfy {
             unsafe start.load(fromByteOffset: $0, as: UInt8.self) == 0
                 && start.load(fromByteOffset: behind + $0, as: UInt8.self) == 0
         }
