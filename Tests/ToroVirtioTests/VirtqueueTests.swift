@@ -25,6 +25,10 @@ import ToroVirtio
     func disarm() { queue.disarm() }
 
     func popUsed() throws(VirtqueueError) -> UInt16? { try queue.popUsed()?.slot }
+
+    func popWritten() throws(VirtqueueError) -> (slot: UInt16, written: Int)? {
+        try queue.popUsed()
+    }
 }
 
 @Suite struct VirtqueueTests {
@@ -158,11 +162,18 @@ import ToroVirtio
         for _ in 0..<50 {
             if let slot = queue.add(segments) { inFlight.insert(slot) }
             queue.publish()
-            device.queues[0]?.scribble { random.below(3) == 0 ? UInt8(random.below(256)) : 0 }
+            // Every other lie is nearly true: a used element with a wrong number or length.
+            if random.below(2) == 0 {
+                device.queues[0]?.give(
+                    head: UInt32(random.below(9)), written: UInt32(random.below(20)))
+            } else {
+                device.queues[0]?.scribble { random.below(3) == 0 ? UInt8(random.below(256)) : 0 }
+            }
             do throws(VirtqueueError) {
                 for _ in 0..<100 {
-                    guard let slot = try queue.popUsed() else { break }
+                    guard let (slot, written) = try queue.popWritten() else { break }
                     #expect(inFlight.remove(slot) != nil)
+                    #expect(written <= 16)
                 }
             } catch {
                 #expect(queue.add(segments) == nil)
