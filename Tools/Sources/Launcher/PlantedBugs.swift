@@ -1,0 +1,122 @@
+import Foundation
+
+/// Bugs that are put into a copy of the sources, one at a time, to see that the fuzzers find them.
+public struct PlantedBugs: Sendable {
+    /// A change to the sources that takes a check away, and the fuzzer that must notice.
+    public struct Bug: Codable, Sendable {
+        /// What is wrong with it.
+        public let name: String
+        /// The source file, relative to the root of Toro.
+        public let file: String
+        /// The text that is replaced; it stands in the file once.
+        public let text: String
+        /// What stands there instead.
+        public let planted: String
+        /// The folder of the package with the test: "." or "Tools".
+        public let package: String
+        /// The test that must fail.
+        public let test: String
+    }
+
+    /// How the fuzzer did.
+    public enum Outcome: Equatable, Sendable {
+        /// The test failed, crashed or hung.
+        case found
+        /// The test passed.
+        case missed
+        /// The changed sources could not be built or tested, for this reason.
+        case untested(String)
+    }
+
+    /// The bugs there are.
+    public let bugs: [Bug]
+    private let root: String
+    private let copy: String
+    private let swift: String
+    /// How long a test may take, in seconds, before it counts as hanging.
+    private static let limit = 240
+
+    /// The bugs that Toro's `Tests/planted-bugs.json` lists.
+    public init(root: String) throws(LaunchError) {
+        self.root = root
+        copy = root + "/.build/toro/planted"
+        guard let swift = Command.find("swift"), Command.find("timeout") != nil else {
+            throw .missing("swift or timeout is not in PATH")
+        }
+        self.swift = swift
+        let list = root + "/Tests/planted-bugs.json"
+        guard let data = FileManager.default.contents(atPath: list) else {
+            throw LaunchError("\(list) is missing")
+        }
+        do {
+            bugs = try JSONDecoder().decode([Bug].self, from: data)
+        } catch {
+            throw LaunchError("\(list) cannot be read: \(error)")
+        }
+    }
+
+    /// Plants a bug into the copy, runs its test there, and takes the bug out again.
+    public func plant(_ bug: Bug) throws(LaunchError) -> Outcome {
+        do {
+            try refresh()
+            let path = copy + "/" + bug.file
+            let source = try String(contentsOfFile: path, encoding: .utf8)
+            guard source.components(separatedBy: bug.text).count == 2 else {
+                return .untested("its text does not stand in \(bug.file) once")
+            }
+            try source.replacingOccurrences(of: bug.text, with: bug.planted)
+                .write(toFile: path, atomically: false, encoding: .utf8)
+            defer { try? source.write(toFile: path, atomically: false, encoding: .utf8) }
+            return try test(bug)
+        } catch let error as LaunchError {
+            throw error
+        } catch {
+            throw LaunchError("cannot copy the sources: \(error.localizedDescription)")
+        }
+    }
+
+    private func test(_ bug: Bug) throws(LaunchError) -> Outcome {
+        let folder = bug.package == "." ? copy : copy + "/" + bug.package
+        let ended = try Command.capture(
+            "/usr/bin/env",
+            [
+                // A crash is what is wanted: its report would only take time.
+                "SWIFT_BACKTRACE=enable=no", "timeout",
+                "--kill-after=5", String(PlantedBugs.limit),
+                swift, "test",
+                "--package-path", folder, "--disable-build-manifest-caching",
+                "--filter", bug.test,
+            ], limit: Double(PlantedBugs.limit + 60))
+        guard ended.output.contains("Test run started"), ended.output.contains(bug.test) else {
+            return .untested("its test did not start:\n" + ended.output.suffix(2000))
+        }
+        return ended.status == 0 ? .missed : .found
+    }
+
+    /// Brings the copy up to date; what has not changed keeps its date, so that little is built.
+    private func refresh() throws {
+        try FileManager.default.createDirectory(
+            atPath: copy, withIntermediateDirectories: true)
+        for part in ["Package.swift", "Modules", "Platform", "Tests", "Tools"] {
+            try refresh(part)
+        }
+    }
+
+    private func refresh(_ part: String) throws {
+        let files = FileManager.default
+        let attributes = try files.attributesOfItem(atPath: root + "/" + part)
+        guard attributes[.type] as? FileAttributeType == .typeDirectory else {
+            if files.contentsEqual(atPath: root + "/" + part, andPath: copy + "/" + part) { return }
+            try? files.removeItem(atPath: copy + "/" + part)
+            try files.copyItem(atPath: root + "/" + part, toPath: copy + "/" + part)
+            return
+        }
+        try files.createDirectory(atPath: copy + "/" + part, withIntermediateDirectories: true)
+        let here = try files.contentsOfDirectory(atPath: root + "/" + part)
+        let there = try files.contentsOfDirectory(atPath: copy + "/" + part)
+        for gone in there where !here.contains(gone) && gone != ".build" {
+            try files.removeItem(atPath: copy + "/" + part + "/" + gone)
+        }
+        for name in here where name != ".build" { try refresh(part + "/" + name) }
+    }
+}
