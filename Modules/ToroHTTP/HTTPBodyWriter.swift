@@ -75,7 +75,7 @@ public import ToroCore
         _ = try await write(buffer)
     }
 
-    /// Only the head is sent: the answer to HEAD.
+    /// Only the head is sent: the answer to HEAD, and a status that has no body.
     func omitBody() { framing = .connection }
 
     /// Ends the body. Throws `.incompleteBody` if bytes are still owed.

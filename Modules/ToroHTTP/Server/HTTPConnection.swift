@@ -84,14 +84,14 @@ import ToroCore
         while await fill() {
             isIdle = false
             guard let received = input.take() else { return .none }
-            let outcome = advance(&parser, &gathered, received)
-            if gathered == nil { return .refused(.serviceUnavailable) }
-            switch outcome {
-            case .incomplete: timer.begin(.head, service.limits.headTime)
+            switch advance(&parser, &gathered, received) {
+            case .incomplete:
+                if gathered == nil { return .refused(.serviceUnavailable) }
+                timer.begin(.head, service.limits.headTime)
             case .refused(let status): return .refused(status)
             case .complete(let head):
                 timer.clear()
-                guard let bytes = gathered.take() else { return .none }
+                guard let bytes = gathered.take() else { return .refused(.serviceUnavailable) }
                 return accept(head, bytes)
             }
         }
@@ -264,7 +264,7 @@ import ToroCore
         }
         let writer = HTTPBodyWriter(self, head: head, plan.framing)
         let body = response.takeBody()
-        if request.method == .head {
+        if request.method == .head || response.status.hasNoBody {
             writer.omitBody()
         } else {
             switch consume body {

@@ -51,6 +51,12 @@ extension HTTPExchange {
             HTTPExchange(
                 "pipeline", Array(pipeline.utf8),
                 [alpha, .status(404), .status(200).toHead, .content("{}")]),
+            HTTPExchange(
+                "nothing behind 304",
+                Array(
+                    ("GET /a.txt HTTP/1.1\r\nHost: h\r\nIf-None-Match: *\r\n\r\n"
+                        + "GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n").utf8),
+                [.status(304), alpha]),
         ]
     }
 
