@@ -120,10 +120,7 @@ import VsockDevice
 
         /// The driver begins anew, as after a reset.
         mutating func restart() {
-            for index in 0..<2 {
-                _ = front.ask(.getBase, [UInt8(index), 0, 0, 0, 0, 0, 0, 0])
-            }
-            for index in 0..<2 { front.start(queue: index) }
+            front.restart()
             front.postReceiveBuffers()
             if let probe = front.nextPacket() { front.transmit(front.answer(probe, 2)) }
         }

@@ -128,10 +128,7 @@ import VsockDevice
         // The response to the probe and the one to the connection.
         #expect(answer == [1, 0, 0, 0, 2, 0, 0, 0])
         #expect(client.receive() == .end)
-        for index in 0..<2 {
-            _ = rig.frontEnd.ask(.getBase, [UInt8(index), 0, 0, 0, 0, 0, 0, 0])
-        }
-        for index in 0..<2 { rig.frontEnd.start(queue: index) }
+        rig.frontEnd.restart()
         try rig.listen()
         #expect(try rig.serves())
     }

@@ -177,6 +177,14 @@ final class FrontEnd {
         send(.setEnable, word + FrontEnd.bytes(UInt32(1)))
     }
 
+    /// Stops both queues and starts them with new rings, as when a guest's driver begins anew.
+    func restart() {
+        for index in rings.indices {
+            _ = ask(.getBase, FrontEnd.bytes(UInt32(index)) + FrontEnd.bytes(UInt32(0)))
+        }
+        for index in rings.indices { start(queue: index) }
+    }
+
     // MARK: The guest's driver
 
     /// Kicks a queue and lets the device work.
@@ -185,13 +193,6 @@ final class FrontEnd {
         // SAFETY: eight bytes of the number.
         _ = unsafe write(kicks[queue].own, &one, 8)
         settle()
-    }
-
-    /// Whether the device has interrupted for the queue since the last time.
-    func wasCalled(_ queue: Int) -> Bool {
-        var count: UInt64 = 0
-        // SAFETY: eight bytes into the number.
-        return unsafe read(calls[queue].own, &count, 8) == 8
     }
 
     /// Gives the device a buffer for each descriptor of the receive queue.

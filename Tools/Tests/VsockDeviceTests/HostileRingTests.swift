@@ -81,10 +81,7 @@ import VsockDevice
         #expect(rig.frontEnd.ram.marginsAreClean)
         #expect(try neighbour.serves())
         // A new driver in the same guest is served again.
-        for index in 0..<2 {
-            _ = rig.frontEnd.ask(.getBase, [UInt8(index), 0, 0, 0, 0, 0, 0, 0])
-        }
-        for index in 0..<2 { rig.frontEnd.start(queue: index) }
+        rig.frontEnd.restart()
         try rig.listen()
         #expect(try rig.serves())
     }
