@@ -4,7 +4,6 @@ import ToroVirtio
 /// The driver of a virtio-vsock device (VIRTIO 1.2, section 5.10): packets in, packets out, and
 /// the table of connections.
 @Core public final class VsockDriver: Pollable {
-    /// Its connections.
     /// The size of a receive buffer, packet header included: a page with what IOBuffer adds.
     private static var receiveSize: Int { 4032 }
     private static var receiveSlots: UInt16 { 64 }

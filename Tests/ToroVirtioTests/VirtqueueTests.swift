@@ -24,7 +24,7 @@ import ToroVirtio
     func arm() -> Bool { queue.arm() }
     func disarm() { queue.disarm() }
 
-    func popUsed() throws(VirtqueueError) -> UInt16? { try queue.popUsed()?.slot }
+    func popUsed() throws(VirtqueueError) -> UInt16? { try popWritten()?.slot }
 
     func popWritten() throws(VirtqueueError) -> (slot: UInt16, written: Int)? {
         try queue.popUsed()
