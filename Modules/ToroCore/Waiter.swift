@@ -33,8 +33,9 @@
         }
     }
 
-    /// Waits for the value; `cancelled` if the task is cancelled first. To be called once.
-    public func wait(cancelled: Value) async -> Value {
+    /// Waits for the value; if the task is cancelled first, `cancelled` is the value, and nil
+    /// waits on. To be called once.
+    public func wait(cancelled: Value? = nil) async -> Value {
         await withTaskCancellationHandler {
             // SAFETY: `state` keeps the continuation until the one `resume`.
             unsafe await withUnsafeContinuation { continuation in
@@ -47,20 +48,7 @@
             }
         } onCancel: {
             // A task is cancelled on its own core only (rule 1).
-            Core.assumeIsolated { self.resume(cancelled) }
-        }
-    }
-
-    /// Waits for the value, whatever happens to the task. To be called once.
-    public func wait() async -> Value {
-        // SAFETY: `state` keeps the continuation until the one `resume`.
-        unsafe await withUnsafeContinuation { continuation in
-            guard case .resumed(let value) = state else {
-                state = unsafe .waiting(Suspended(continuation))
-                return
-            }
-            state = .finished
-            unsafe continuation.resume(returning: value)
+            Core.assumeIsolated { if let cancelled { self.resume(cancelled) } }
         }
     }
 

@@ -44,7 +44,12 @@ import ToroCore
     private var offset: UInt64
     private let end: UInt64
     private var capacityInUse = 0
-    private var ahead: IOBuffer?
+    /// The blocks that are free, and the one that was read and is to be sent.
+    private var free: IOBuffer?
+    private var spare: IOBuffer?
+    private var filled: IOBuffer?
+    /// Resumed when the block under way from the file is here.
+    private var reading: Waiter<Bool>?
     private var failure: HTTPError?
 
     init(_ file: any OpenFile, _ range: Range<UInt64>, _ budget: BlockBudget) {
@@ -62,64 +67,79 @@ import ToroCore
 
     /// Writes all of it. Throws `.incompleteBody` if the file cannot be read, or has shrunk.
     func send(to writer: HTTPBodyWriter) async throws(HTTPError) {
-        defer { file.close() }
-        if offset == end { return }
-        guard var block = newBlock() else { throw .outOfMemory }
-        var spare: IOBuffer? = nil
-        if end - offset > UInt64(block.capacity), budget.allowsReadAhead { spare = newBlock() }
+        begin()
         while true {
-            if block.isEmpty { block = try await fill(block) }
-            guard offset < end, let next = spare.take() else {
-                block = try await writer.write(block)
-                if offset == end { return }
-                continue
-            }
-            ahead = consume next
-            async let reading: Void = readAhead()
-            let sent = await write(block, to: writer)
-            await reading
-            guard let sent, let read = ahead.take(), failure == nil else {
-                throw failure ?? .incompleteBody
-            }
-            spare = consume sent
-            block = consume read
+            if let reading { _ = await reading.wait() } else { await read() }
+            guard let block = next() else { break }
+            await write(block, to: writer)
         }
+        file.close()
+        if let failure { throw failure }
     }
 
-    private func write(
-        _ block: consuming IOBuffer, to writer: HTTPBodyWriter
-    ) async -> IOBuffer? {
+    /// Takes one block, or a second one to read ahead into.
+    private func begin() {
+        guard offset < end else { return }
+        free = newBlock()
+        guard let block = free.take() else {
+            failure = .outOfMemory
+            return
+        }
+        if end - offset > UInt64(block.capacity), budget.allowsReadAhead { spare = newBlock() }
+        free = consume block
+    }
+
+    /// The block to send; nil at the end, and after a failure. The next one is on its way then, if
+    /// there is a second block.
+    private func next() -> IOBuffer? {
+        reading = nil
+        guard failure == nil, let block = filled.take() else { return nil }
+        guard offset < end, let other = spare.take() else { return block }
+        free = consume other
+        let isRead = Waiter<Bool>()
+        reading = isRead
+        Task {
+            await read()
+            isRead.resume(true)
+        }
+        return block
+    }
+
+    /// Reads the next block, if there is something to read and a block for it.
+    private func read() async {
+        guard failure == nil, offset < end, let block = free.take() else { return }
+        arrived(await file.read(into: block, at: offset))
+    }
+
+    /// Takes what was read, which is at least one byte.
+    private func arrived(_ done: consuming Completed<FileError>) {
+        guard case .success(let count) = done.result, count > 0 else {
+            failure = failure ?? .incompleteBody
+            return
+        }
+        var block = done.take()
+        // The file may have grown, or the block may be larger than what is left.
+        if UInt64(block.count) > end - offset { block.truncate(to: Int(end - offset)) }
+        offset += UInt64(block.count)
+        filled = consume block
+    }
+
+    private func write(_ block: consuming IOBuffer, to writer: HTTPBodyWriter) async {
         do throws(HTTPError) {
-            return try await writer.write(block)
+            sent(try await writer.write(block))
         } catch {
             failure = error
-            return nil
         }
     }
 
-    private func readAhead() async {
-        guard let block = ahead.take() else { return }
-        do throws(HTTPError) {
-            ahead = try await fill(block)
-        } catch {
-            if failure == nil { failure = error }
-        }
+    /// Keeps a block that was sent for the next one.
+    private func sent(_ block: consuming IOBuffer) {
+        if reading == nil { free = consume block } else { spare = consume block }
     }
 
     private func newBlock() -> IOBuffer? {
         guard let buffer = budget.take(end - offset) else { return nil }
         capacityInUse += buffer.capacity
         return buffer
-    }
-
-    /// Reads the next bytes into `block`, which is empty; at least one.
-    private func fill(_ block: consuming IOBuffer) async throws(HTTPError) -> IOBuffer {
-        let done = await file.read(into: block, at: offset)
-        guard case .success(let count) = done.result, count > 0 else { throw .incompleteBody }
-        var filled = done.take()
-        // The file may have grown, or the block may be larger than what is left.
-        if UInt64(filled.count) > end - offset { filled.truncate(to: Int(end - offset)) }
-        offset += UInt64(filled.count)
-        return filled
     }
 }

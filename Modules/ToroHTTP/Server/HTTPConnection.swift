@@ -8,42 +8,48 @@ import ToroCore
 @Core final class HTTPConnection {
     let stream: any ByteStream
     let service: HTTPService
+    /// The task that serves it.
+    var task: Task<Void, Never>?
     /// Bytes received and not used yet.
     private var input: IOBuffer?
+    /// The head of the request to come, as far as it is here.
+    private var parser: HTTPRequestParser
+    private var gathered: IOBuffer?
+    /// The request before, if its handler left a part of the body; read up to `discardEnd` of it
+    /// and thrown away.
+    private var unread: HTTPRequest?
+    private var discardEnd: UInt64 = 0
     /// Whether the head of the response under way, or a part of it, has gone out.
     private var responseStarted = false
+    /// Whether the response under way says what went wrong.
+    private var isExplaining = false
+    /// Whether there is another request after the response under way.
+    private var goesOn = false
     /// Whether nothing but the request line's beginning is awaited, so that the connection can be
     /// closed without loss.
     private(set) var isIdle = false
     let timer: HTTPDeadline
-    /// Answers 408 while this connection's own task still waits for bytes.
-    private var lateAnswer: Task<Void, Never>?
+    /// Resumed when 408 has been answered, while this connection's own task waits for bytes.
+    private var lateAnswer: Waiter<Bool>?
 
     init(_ stream: any ByteStream, _ service: HTTPService) {
         self.stream = stream
         self.service = service
-        timer = HTTPDeadline(service.clock)
+        parser = HTTPRequestParser(service.limits)
+        timer = HTTPDeadline(service.clock, service.limits)
         timer.connection = self
     }
 
+    // What waits is async and short, and what computes is not: code behind an await is compiled
+    // once for each way to it.
+
     /// Serves requests until either side has had enough; then closes the connection in order.
     func run() async {
-        serving: while !service.isStopping {
-            switch await nextRequest() {
-            case .none: break serving
-            case .request(let request):
-                let goesOn = await exchange(request)
-                request.connection = nil
-                if goesOn { continue }
-            case .refused(let status):
-                // What is no request gets an answer, and is the last one.
-                if timer.hasExpired { break serving }
-                await sendLast(status)
-            }
-            await drain()
-            break
+        while let request = await nextRequest() {
+            guard await exchange(request) else { break }
         }
-        if let lateAnswer, !Task.isCancelled { await lateAnswer.value }
+        await drain()
+        if let lateAnswer, !Task.isCancelled { _ = await lateAnswer.wait(cancelled: false) }
         timer.stop()
         stream.close()
     }
@@ -55,56 +61,83 @@ import ToroCore
     private func fill() async -> Bool {
         if input != nil { return true }
         do throws(StreamError) {
-            guard let received = try await stream.receive(), !timer.hasExpired else {
-                return false
-            }
-            input = consume received
-            return true
+            input = try await stream.receive()
+            return input != nil && !timer.hasExpired
         } catch {
             return false
         }
     }
 
-    /// What the client wants next.
-    private enum Next {
+    /// What the bytes received come to.
+    private enum Step {
+        case incomplete
         case request(HTTPRequest)
         case refused(HTTPStatus)
         /// There is nothing to answer any more.
-        case none
+        case end
     }
 
-    /// The next request.
-    private func nextRequest() async -> Next {
-        var parser = HTTPRequestParser(
-            headLimit: service.limits.headBytes, targetLimit: service.limits.targetBytes)
-        var gathered: IOBuffer?
-        responseStarted = false
-        isIdle = input == nil
-        timer.set(.idle, service.limits.idleTime)
-        while await fill() {
-            isIdle = false
-            guard let received = input.take() else { return .none }
-            switch advance(&parser, &gathered, received) {
-            case .incomplete:
-                if gathered == nil { return .refused(.serviceUnavailable) }
-                timer.begin(.head, service.limits.headTime)
-            case .refused(let status): return .refused(status)
-            case .complete(let head):
-                timer.clear()
-                guard let bytes = gathered.take() else { return .refused(.serviceUnavailable) }
-                return accept(head, bytes)
-            }
+    /// The next request; nil at the end. What is no request gets an answer, and is the last one.
+    private func nextRequest() async -> HTTPRequest? {
+        var step = begin()
+        while case .incomplete = step {
+            guard await fill() else { return nil }
+            step = advance()
         }
-        return .none
+        switch step {
+        case .request(let request): return request
+        case .refused(let status): await sendLast(status)
+        case .incomplete, .end: break
+        }
+        return nil
+    }
+
+    /// Begins to wait for a request, or for the rest of the one before.
+    private func begin() -> Step {
+        if service.isStopping { return .end }
+        if unread != nil {
+            timer.set(.body)
+            return .incomplete
+        }
+        parser = HTTPRequestParser(service.limits)
+        gathered = nil
+        responseStarted = false
+        isExplaining = false
+        isIdle = input == nil
+        timer.set(.idle)
+        return .incomplete
+    }
+
+    /// Uses bytes that were received.
+    private func advance() -> Step {
+        if let unread { return discard(unread) }
+        guard let received = input.take() else { return .end }
+        isIdle = false
+        switch parse(received) {
+        case .refused(let status): return .refused(status)
+        case .incomplete:
+            if gathered == nil { return .refused(.serviceUnavailable) }
+            timer.begin(.head)
+            return .incomplete
+        case .complete(let head):
+            timer.clear()
+            guard let bytes = gathered.take() else { return .refused(.serviceUnavailable) }
+            return accept(head, bytes)
+        }
+    }
+
+    /// Throws away bytes of a body that its handler did not want.
+    private func discard(_ request: HTTPRequest) -> Step {
+        do throws(HTTPError) { _ = try takeBody(of: request) } catch { return .end }
+        if request.bodyState.received > discardEnd { return .end }
+        if request.bodyState.hasEnded { unread = nil }
+        return begin()
     }
 
     /// Has the parser look at `received`, in place if the head began in it. A head, or a part of
     /// one, is copied to `gathered`: the driver needs its buffers more than we need the copy
     /// spared. What follows the head goes back to `input`.
-    private func advance(
-        _ parser: inout HTTPRequestParser, _ gathered: inout IOBuffer?,
-        _ received: consuming IOBuffer
-    ) -> HTTPRequestParser.Outcome {
+    private func parse(_ received: consuming IOBuffer) -> HTTPRequestParser.Outcome {
         guard var collected = gathered.take() else {
             let outcome = parser.parse(received.bytes)
             var length = received.count
@@ -135,7 +168,7 @@ import ToroCore
     }
 
     /// The request with this head.
-    private func accept(_ head: HTTPRequestHead, _ bytes: consuming IOBuffer) -> Next {
+    private func accept(_ head: HTTPRequestHead, _ bytes: consuming IOBuffer) -> Step {
         guard let path = HTTPPath.decode(bytes.bytes, head.path) else {
             return .refused(.badRequest)
         }
@@ -147,29 +180,30 @@ import ToroCore
 
     /// The next bytes of the request's body; nil at its end.
     func nextBytes(of request: HTTPRequest) async throws(HTTPError) -> IOBuffer? {
-        if request.bodyState.hasEnded { return nil }
-        if request.bodyState.owesContinue, !responseStarted {
-            request.bodyState.owesContinue = false
-            let line = ByteWriter(capacity: 32)
-            line.append("HTTP/1.1 100 Continue\r\n\r\n")
-            guard let line = line.take() else { throw .outOfMemory }
-            _ = try await transmit(nil, line)
+        if let line = try continueLine(for: request) { _ = try await transmit(nil, line) }
+        while !request.bodyState.hasEnded {
+            timer.set(.body)
+            guard await fill() else { throw timer.hasExpired ? .timedOut : .disconnected }
+            if let data = try takeBody(of: request) { return data }
         }
-        while true {
-            timer.set(.body, service.limits.bodyTime)
-            guard await fill(), let received = input.take() else {
-                throw timer.hasExpired ? .timedOut : .disconnected
-            }
-            timer.clear()
-            if let data = try take(from: received, of: request) { return data }
-            if request.bodyState.hasEnded { return nil }
-        }
+        return nil
     }
 
-    /// The body's next bytes if there are any in `received`; what follows them is kept.
-    private func take(
-        from received: consuming IOBuffer, of request: HTTPRequest
-    ) throws(HTTPError) -> IOBuffer? {
+    /// What the client waits for before it sends the body, once.
+    private func continueLine(for request: HTTPRequest) throws(HTTPError) -> IOBuffer? {
+        guard request.bodyState.owesContinue, !request.bodyState.hasEnded, !responseStarted
+        else { return nil }
+        request.bodyState.owesContinue = false
+        let line = ByteWriter(capacity: 32)
+        line.append("HTTP/1.1 100 Continue\r\n\r\n")
+        guard let line = line.take() else { throw .outOfMemory }
+        return line
+    }
+
+    /// The body's next bytes if there are any in `input`; what follows them stays there.
+    private func takeBody(of request: HTTPRequest) throws(HTTPError) -> IOBuffer? {
+        timer.clear()
+        guard var received = input.take() else { return nil }
         let count: Int
         switch request.bodyState.rest {
         case .none: count = 0
@@ -203,7 +237,7 @@ import ToroCore
 
     // MARK: Sending
 
-    /// Sends both buffers within the time limit; gives `body` back.
+    /// Sends both buffers of a response within the time limit; gives `body` back.
     func send(
         _ head: consuming IOBuffer?, _ body: consuming IOBuffer
     ) async throws(HTTPError) -> IOBuffer {
@@ -215,8 +249,13 @@ import ToroCore
         _ head: consuming IOBuffer?, _ body: consuming IOBuffer
     ) async throws(HTTPError) -> IOBuffer {
         guard !timer.hasExpired else { throw .timedOut }
-        timer.set(.send, service.limits.sendTime)
-        let done = await stream.send(head, body)
+        timer.set(.send)
+        return try transmitted(await stream.send(head, body))
+    }
+
+    private func transmitted(
+        _ done: consuming Completed<StreamError>
+    ) throws(HTTPError) -> IOBuffer {
         timer.clear()
         if case .failure = done.result { throw timer.hasExpired ? .timedOut : .disconnected }
         return done.take()
@@ -224,57 +263,73 @@ import ToroCore
 
     /// Has the handler answer `request` and sends the response; whether the connection goes on.
     private func exchange(_ request: HTTPRequest) async -> Bool {
-        var explanation: HTTPResponse?
-        while true {
-            do throws(HTTPError) {
-                let response: HTTPResponse
-                if let explanation {
-                    response = explanation
-                } else {
-                    response = try await service.respond(request)
-                }
-                let goesOn = try await respond(response, to: request)
-                return goesOn ? await discardBody(of: request) : false
-            } catch {
-                // Too late for another answer: the peer must see that this one is not whole.
-                guard explanation == nil, !responseStarted, !timer.hasExpired,
-                    let status = error.status
-                else {
-                    if lateAnswer == nil { stream.close() }
-                    return false
-                }
-                let response = HTTPResponse.explained(status)
-                response.closes = !request.bodyState.hasEnded
-                explanation = response
-            }
+        var response: HTTPResponse?
+        do throws(HTTPError) {
+            response = try await service.respond(request)
+        } catch {
+            response = explanation(of: error, for: request)
         }
+        while let next = response { response = await send(next, to: request) }
+        return end(request)
     }
 
-    private func respond(
-        _ response: HTTPResponse, to request: HTTPRequest
-    ) async throws(HTTPError) -> Bool {
-        let old = request.head.minorVersion == 0
-        let plan = HTTPResponsePlan(
-            response,
-            keepsAlive: request.head.keepsAlive && !service.isStopping
-                && !mustClose(request, response), old: old)
-        let goesOn = plan.goesOn
-        guard let head = response.finishHead(plan, wallTime: service.clock.wallTime) else {
-            throw .outOfMemory
-        }
-        let writer = HTTPBodyWriter(self, head: head, plan.framing)
-        let body = response.takeBody()
-        if request.method == .head || response.status.hasNoBody {
-            writer.omitBody()
-        } else {
-            switch consume body {
+    /// Sends a response; what to send instead if that fails and it is not too late.
+    private func send(_ response: HTTPResponse, to request: HTTPRequest) async -> HTTPResponse? {
+        do throws(HTTPError) {
+            let writer = try begin(response, to: request)
+            switch response.takeBody() {
             case .none: break
             case .buffer(let buffer): _ = try await writer.write(buffer)
             case .produced(_, let produce): try await produce(writer)
             }
+            try await writer.end()
+            return nil
+        } catch {
+            return explanation(of: error, for: request)
         }
-        try await writer.end()
-        return goesOn
+    }
+
+    /// The response to a request that could not be answered, if there can be one.
+    private func explanation(of error: HTTPError, for request: HTTPRequest) -> HTTPResponse? {
+        guard !isExplaining, !responseStarted, !timer.hasExpired, let status = error.status else {
+            // Too late for another answer: the peer must see that this one is not whole.
+            if lateAnswer == nil { stream.close() }
+            goesOn = false
+            return nil
+        }
+        isExplaining = true
+        let response = HTTPResponse.explained(status)
+        response.closes = !request.bodyState.hasEnded
+        return response
+    }
+
+    /// Decides how `response` is sent; its body is dropped if it must not be.
+    private func begin(
+        _ response: HTTPResponse, to request: HTTPRequest
+    ) throws(HTTPError) -> HTTPBodyWriter {
+        let plan = HTTPResponsePlan(
+            response,
+            keepsAlive: request.head.keepsAlive && !service.isStopping
+                && !mustClose(request, response), old: request.head.minorVersion == 0)
+        goesOn = plan.goesOn
+        guard let head = response.finishHead(plan, wallTime: service.clock.wallTime) else {
+            throw .outOfMemory
+        }
+        let writer = HTTPBodyWriter(self, head: head, plan.framing)
+        if request.method == .head || response.status.hasNoBody {
+            response.body = .none
+            writer.omitBody()
+        }
+        return writer
+    }
+
+    /// Takes leave of a request; whether the connection goes on.
+    private func end(_ request: HTTPRequest) -> Bool {
+        request.connection = nil
+        guard goesOn, !request.bodyState.hasEnded else { return goesOn }
+        unread = request
+        discardEnd = request.bodyState.received + UInt64(service.limits.discardedBytes)
+        return !request.bodyState.owesContinue
     }
 
     /// Whether the rest of the request's body is too much to read, or may never come.
@@ -293,21 +348,6 @@ import ToroCore
         return false
     }
 
-    /// Reads what the handler left of the body; false if that is too much, or is no body.
-    private func discardBody(of request: HTTPRequest) async -> Bool {
-        if request.bodyState.owesContinue, !request.bodyState.hasEnded { return false }
-        var allowance = service.limits.discardedBytes
-        do throws(HTTPError) {
-            while let bytes = try await nextBytes(of: request) {
-                allowance -= bytes.count
-                if allowance < 0 { return false }
-            }
-            return true
-        } catch {
-            return false
-        }
-    }
-
     /// Answers with a status that is a text too, and says that no answer follows.
     private func sendLast(_ status: HTTPStatus) async {
         let response = HTTPResponse.explained(status)
@@ -316,7 +356,7 @@ import ToroCore
             case .buffer(let body) = response.takeBody()
         else { return }
         responseStarted = true
-        timer.set(.send, service.limits.sendTime)
+        timer.set(.send)
         _ = await stream.send(head, body)
         timer.clear()
     }
@@ -325,14 +365,11 @@ import ToroCore
     /// closed with bytes unread, the peer's system could throw away our last response.
     private func drain() async {
         if timer.hasExpired { return }
-        timer.set(.close, service.limits.closeTime)
+        timer.set(.close)
         do throws(StreamError) { try await stream.finish() } catch { return }
         var allowance = service.limits.discardedBytes
         input = nil
-        while allowance > 0, await fill() {
-            guard let bytes = input.take() else { return }
-            allowance -= bytes.count
-        }
+        while allowance > 0, await fill() { allowance -= input.take()?.count ?? 0 }
     }
 
     // MARK: Time
@@ -345,14 +382,17 @@ import ToroCore
             return
         }
         // Our own task is in `receive`, and only a closed stream ends that: answer beside it.
-        lateAnswer = Task { await self.answerLate() }
+        let isDone = Waiter<Bool>()
+        lateAnswer = isDone
+        Task { await answerLate(isDone) }
     }
 
-    private func answerLate() async {
+    private func answerLate(_ isDone: Waiter<Bool>) async {
         await sendLast(.requestTimeout)
-        timer.set(.close, service.limits.closeTime)
+        timer.set(.close)
         do throws(StreamError) { try await stream.finish() } catch {}
         timer.clear()
         stream.close()
+        isDone.resume(true)
     }
 }

@@ -20,6 +20,7 @@ import ToroCore
     }
 
     private let clock: any Timekeeper
+    private let limits: HTTPLimits
     private var phase = Phase.idle
     private var deadline = Instant.distantFuture
     private var pending: (id: TimerID, at: Instant)?
@@ -28,12 +29,15 @@ import ToroCore
     /// Whether a deadline has passed: the connection is over.
     private(set) var hasExpired = false
 
-    init(_ clock: any Timekeeper) { self.clock = clock }
+    init(_ clock: any Timekeeper, _ limits: HTTPLimits) {
+        self.clock = clock
+        self.limits = limits
+    }
 
-    /// Lets `span` pass from now on until the connection is told.
-    func set(_ phase: Phase, _ span: TimeSpan) {
+    /// Lets the phase's limit pass from now on until the connection is told.
+    func set(_ phase: Phase) {
         self.phase = phase
-        deadline = clock.now + span
+        deadline = clock.now + limits.time(of: phase)
         if let pending {
             if pending.at <= deadline { return }
             clock.cancel(pending.id)
@@ -42,9 +46,9 @@ import ToroCore
     }
 
     /// As `set`, but if that phase has begun already its deadline stays.
-    func begin(_ phase: Phase, _ span: TimeSpan) {
+    func begin(_ phase: Phase) {
         if self.phase == phase, deadline < .distantFuture { return }
-        set(phase, span)
+        set(phase)
     }
 
     /// Nothing is waited for.
@@ -73,5 +77,18 @@ import ToroCore
         deadline = .distantFuture
         hasExpired = true
         connection?.expire(phase)
+    }
+}
+
+extension HTTPLimits {
+    /// How long a phase may last.
+    fileprivate func time(of phase: HTTPDeadline.Phase) -> TimeSpan {
+        switch phase {
+        case .idle: idleTime
+        case .head: headTime
+        case .body: bodyTime
+        case .send: sendTime
+        case .close: closeTime
+        }
     }
 }

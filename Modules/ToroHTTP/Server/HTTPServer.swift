@@ -46,25 +46,19 @@ public import ToroCore
     /// `.listener` if the port fails.
     public func serve<Port: Listener>(_ port: Port) async throws(HTTPServerError) {
         let service = HTTPService(limits, clock, respond)
-        var failure: ListenError?
-        await withDiscardingTaskGroup { group in
-            do throws(ListenError) {
-                while true {
-                    await service.waitForRoom()
-                    let stream = try await port.accept()
-                    let connection = HTTPConnection(stream, service)
-                    service.add(connection)
-                    group.addTask { await service.serve(connection) }
-                }
-            } catch {
-                failure = error
-                service.stop()
+        do throws(ListenError) {
+            while true {
+                await service.wait(forFewerThan: limits.connections)
+                service.serve(try await port.accept())
             }
-        }
-        switch failure {
-        case .closed, nil: return
-        case .cancelled: throw .cancelled
-        case .some(let error): throw .listener(error)
+        } catch {
+            service.stop()
+            await service.wait(forFewerThan: 1)
+            switch error {
+            case .closed: return
+            case .cancelled: throw .cancelled
+            default: throw .listener(error)
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 /// until the head is complete. What is not exactly as the RFC has it is refused: a proxy in front
 /// could otherwise understand a request differently (request smuggling, section 11.2).
 ///
-///     var parser = HTTPRequestParser(headLimit: 8192, targetLimit: 4096)
+///     var parser = HTTPRequestParser(HTTPLimits())
 ///     switch parser.parse(buffer.bytes) {
 ///     case .incomplete: …     // receive more
 ///     case .complete(let head): …
@@ -35,11 +35,10 @@ public struct HTTPRequestParser {
     private var targetStart: Int?
     private var targetEnded = false
 
-    /// A parser for one request whose head has at most `headLimit` bytes and whose target has at
-    /// most `targetLimit`.
-    public init(headLimit: Int, targetLimit: Int) {
-        self.headLimit = headLimit
-        self.targetLimit = targetLimit
+    /// A parser for one request whose head and target are no longer than `limits` says.
+    public init(_ limits: HTTPLimits) {
+        headLimit = limits.headBytes
+        targetLimit = limits.targetBytes
     }
 
     /// Looks at the bytes that are new since the last call. After an outcome other than

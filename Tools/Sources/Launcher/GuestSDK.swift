@@ -66,6 +66,8 @@ public struct GuestSDK: Sendable {
             -enable-experimental-feature Embedded \
             -enable-experimental-feature DeferredCodeGen -wmo -Osize -Xfrontend -import-module \
             -Xfrontend _Concurrency -Xfrontend -function-sections -enforce-exclusivity=unchecked \
+            -Xfrontend -sil-unroll-threshold -Xfrontend 0 -Xllvm -inline-threshold=0 \
+            -Xfrontend -disable-dynamic-actor-isolation \
             -use-ld=lld -nostartfiles \
             -Xclang-linker -nostdlib -Xclang-linker -static -Xclang-linker -no-pie
             """
