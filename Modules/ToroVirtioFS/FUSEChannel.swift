@@ -13,13 +13,11 @@ import ToroVirtio
     /// Where the task waits; true once there is an outcome.
     let waiter = Waiter<Bool>()
     private(set) var outcome = FUSEOutcome.refused(.deviceFailed)
-    let expectsReply: Bool
 
-    init(_ message: consuming FUSEMessage, expectsReply: Bool) {
+    init(_ message: consuming FUSEMessage) {
         requestLength = message.count
         unique = message.unique
         replyCapacity = message.replyCapacity
-        self.expectsReply = expectsReply
         self.message = message.take()
     }
 
@@ -86,36 +84,27 @@ enum FUSEOutcome: Sendable {
         }
     }
 
-    /// Sends a request and waits for its end.
-    func send(_ request: FUSERequest) async -> FUSEOutcome {
-        guard !isBroken else { return .refused(.deviceFailed) }
+    /// Sends a request; its waiter is resumed at its end.
+    func send(_ request: FUSERequest) {
+        guard !isBroken else { return request.finish(.refused(.deviceFailed)) }
         inFlight += 1
         peakInFlight = max(peakInFlight, inFlight)
         if !backlog.isEmpty || !start(request) { backlog.append(request) }
         notify()
-        _ = await request.waiter.wait()
-        inFlight -= 1
-        return request.outcome
     }
 
-    /// Sends a request that nobody waits for; its reply, if one comes, is dropped.
+    /// Sends a request that has no reply.
     func post(_ request: FUSERequest) {
-        guard !isBroken else { return }
-        if request.expectsReply {
-            if !backlog.isEmpty || !start(request) { backlog.append(request) }
-            notify()
-        } else {
-            guard let message = request.message.take() else { return }
-            let segments: InlineArray<1, VirtqueueSegment> = [
-                .readable(message.deviceAddress, message.count)
-            ]
-            request.message = consume message
-            // With no room the forgotten nodes stay known to the host a little longer than
-            // needed; nothing breaks.
-            guard let slot = forgets.add(segments.span) else { return }
-            forgetting[Int(slot)] = request
-            if forgets.publish() { transport.notify(queue: Index.highPriority) }
-        }
+        guard !isBroken, let message = request.message.take() else { return }
+        let segments: InlineArray<1, VirtqueueSegment> = [
+            .readable(message.deviceAddress, message.count)
+        ]
+        request.message = consume message
+        // With no room the forgotten nodes stay known to the host a little longer than needed;
+        // nothing breaks.
+        guard let slot = forgets.add(segments.span) else { return }
+        forgetting[Int(slot)] = request
+        if forgets.publish() { transport.notify(queue: Index.highPriority) }
     }
 
     private func notify() {
@@ -186,7 +175,8 @@ enum FUSEOutcome: Sendable {
 
     /// Checks a reply against its request and wakes the task.
     private func finish(_ request: FUSERequest, _ written: Int) {
-        guard request.expectsReply, let outcome = outcome(of: request, written) else {
+        inFlight -= 1
+        guard let outcome = outcome(of: request, written) else {
             request.finish(.refused(.deviceFailed))
             fail()
             return
@@ -215,6 +205,7 @@ enum FUSEOutcome: Sendable {
     private func fail() {
         guard !isBroken else { return }
         isBroken = true
+        inFlight = 0
         transport.writeStatus([])
         for request in pending { request?.finish(.refused(.deviceFailed)) }
         for request in backlog { request.finish(.refused(.deviceFailed)) }

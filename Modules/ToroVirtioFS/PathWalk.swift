@@ -1,65 +1,164 @@
 import ToroCore
 import ToroVirtio
 
-/// A walk from the root of a share along a path, component by component: names go out, nodes and
-/// the targets of symbolic links come in. It never leaves the share.
-@Core struct PathWalk {
+/// A walk from the root of a share along a path, component by component, and what is asked of the
+/// file at its end. It never leaves the share.
+@Core final class PathWalk: FUSEOperation {
+    /// What is wanted of the file.
+    enum Purpose {
+        case attributes
+        /// A handle to read a regular file.
+        case open
+        /// A handle to read a directory.
+        case openDirectory
+        /// The text of a symbolic link.
+        case readLink
+    }
+
+    /// What the request under way asks for.
+    private enum Question {
+        /// The node of this name.
+        case node(ArraySlice<UInt8>)
+        /// Where a symbolic link on the way leads. Held, so that the host knows it that long.
+        case way(FUSENode)
+        case attributes
+        case handle
+        case target
+    }
+
     /// As many links as Linux follows in one path (path_resolution(7)).
     private static var linkLimit: Int { 40 }
 
+    private let purpose: Purpose
+    private let names: NameCache
     private var ancestors: [FUSENode]
     /// The components to come, the last one first.
     private var todo: [ArraySlice<UInt8>]
     private var mustBeDirectory: Bool
     private var links = 0
-    private let followLast: Bool
+    private var question = Question.attributes
+    private var request: FUSERequest?
+    private var hasNewAttributes = false
 
-    /// A walk that begins at `root`; a symbolic link at its end is followed if `followLast`.
-    init(_ path: Path, from root: FUSENode, followLast: Bool) throws(FileError) {
+    /// The host's handle, for `.open` and `.openDirectory`.
+    private(set) var handle: UInt64 = 0
+    /// The link's text, for `.readLink`.
+    private(set) var target: [UInt8] = []
+
+    /// A walk that begins at `root`; a symbolic link at its end is followed except by `.readLink`.
+    init(
+        _ path: Path, from root: FUSENode, _ names: NameCache, _ purpose: Purpose
+    ) throws(FileError) {
+        self.purpose = purpose
+        self.names = names
         ancestors = [root]
         todo = try path.components().reversed()
         mustBeDirectory = path.bytes.last == UInt8(ascii: "/")
-        self.followLast = followLast
     }
 
     /// Where the walk is.
     var place: FUSENode { ancestors[ancestors.count - 1] }
 
-    /// The name to look up in ``place``; nil at the end.
-    @inline(never)
-    mutating func next() throws(FileError) -> ArraySlice<UInt8>? {
-        while let name = todo.popLast() {
-            guard place.attributes.kind == .directory else { throw .notADirectory }
-            guard name.count == 2, name.allSatisfy({ $0 == UInt8(ascii: ".") }) else {
-                return name
-            }
-            guard ancestors.count > 1 else { throw .escapesRoot }
-            ancestors.removeLast()
+    func next(_ session: FUSESession) throws(FileError) -> FUSERequest? {
+        if let answered = request {
+            request = nil
+            if try take(answered, session) { return nil }
         }
-        if mustBeDirectory, place.attributes.kind != .directory { throw .notADirectory }
-        return nil
+        while request == nil, let name = todo.popLast() { try step(name, session) }
+        if request == nil { try ask(session) }
+        return request
     }
 
-    /// Goes on to `node`; true if it is a symbolic link, whose target ``follow(_:)`` wants.
-    @inline(never)
-    mutating func arrive(at node: FUSENode) throws(FileError) -> Bool {
+    /// Takes an answer in; true if it was the last one.
+    private func take(
+        _ answered: FUSERequest, _ session: FUSESession
+    ) throws(FileError) -> Bool {
+        switch question {
+        case .node(let name):
+            let entry = try answered.entry()
+            let now = session.clock.now
+            let node = FUSENode(entry.node, entry.attributes, now: now, session)
+            if entry.validity > .zero {
+                names.insert(name, in: place, node, until: now + entry.validity)
+            }
+            try arrive(at: node, session)
+        case .way: try follow(try answered.target())
+        case .attributes:
+            place.update(try answered.attributes(), now: session.clock.now)
+            hasNewAttributes = true
+        case .handle:
+            handle = try answered.handle()
+            return true
+        case .target:
+            target = try answered.target()
+            return true
+        }
+        return false
+    }
+
+    /// Goes to the file of that name in the directory where the walk is.
+    private func step(_ name: ArraySlice<UInt8>, _ session: FUSESession) throws(FileError) {
+        guard place.attributes.kind == .directory else { throw .notADirectory }
+        if name.count == 2, name.allSatisfy({ $0 == UInt8(ascii: ".") }) {
+            guard ancestors.count > 1 else { throw .escapesRoot }
+            ancestors.removeLast()
+        } else if let known = names.find(name, in: place, at: session.clock.now) {
+            try arrive(at: known, session)
+        } else {
+            question = .node(name)
+            request = try session.lookup(name, in: place)
+        }
+    }
+
+    /// Goes on to `node`, or asks where it leads if it is a symbolic link.
+    private func arrive(at node: FUSENode, _ session: FUSESession) throws(FileError) {
         guard node.attributes.kind == .symbolicLink,
-            !todo.isEmpty || followLast || mustBeDirectory
+            !todo.isEmpty || mustBeDirectory || purpose != .readLink
         else {
             ancestors.append(node)
-            return false
+            return
         }
         links += 1
         guard links <= Self.linkLimit else { throw .tooManyLinks }
-        return true
+        question = .way(node)
+        request = try session.readLink(node)
     }
 
     /// Goes on along the target of a symbolic link.
-    @inline(never)
-    mutating func follow(_ target: [UInt8]) throws(FileError) {
+    private func follow(_ target: [UInt8]) throws(FileError) {
         let slash = UInt8(ascii: "/")
         guard target.first != slash else { throw .escapesRoot }
         if todo.isEmpty, target.last == slash { mustBeDirectory = true }
         todo += try Path(target).components().reversed()
+    }
+
+    /// Asks for what is wanted of the file at the end, if that takes a request.
+    private func ask(_ session: FUSESession) throws(FileError) {
+        if mustBeDirectory, place.attributes.kind != .directory { throw .notADirectory }
+        switch purpose {
+        case .attributes, .open:
+            if !hasNewAttributes, !place.isCurrent(at: session.clock.now) {
+                question = .attributes
+                request = try session.getAttributes(place.id)
+                return
+            }
+            if purpose == .attributes { return }
+            switch place.attributes.kind {
+            case .regular: break
+            case .directory: throw .isADirectory
+            // Opening a device or a pipe could block the host's daemon.
+            case .symbolicLink, .other: throw .permissionDenied
+            }
+            question = .handle
+            request = try session.open(place, directory: false)
+        case .openDirectory:
+            guard place.attributes.kind == .directory else { throw .notADirectory }
+            question = .handle
+            request = try session.open(place, directory: true)
+        case .readLink:
+            guard place.attributes.kind == .symbolicLink else { throw .invalidPath }
+            question = .target
+            request = try session.readLink(place)
+        }
     }
 }

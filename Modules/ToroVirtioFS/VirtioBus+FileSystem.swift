@@ -18,8 +18,10 @@ extension VirtioBus {
             }
             claim(slot: slot, for: channel)
             let session = FUSESession(channel, clock: clock)
+            let start = FUSEStart()
             do throws(FileError) {
-                return VirtioFileSystem(session, root: try await session.start())
+                try await session.run(start)
+                return VirtioFileSystem(session, root: try start.result())
             } catch {
                 throw .unusableDevice(error.explanation)
             }

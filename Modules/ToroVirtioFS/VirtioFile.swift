@@ -10,14 +10,11 @@ public import ToroCore
     /// The attributes when it was opened.
     public let attributes: FileAttributes
 
-    init(
-        _ session: FUSESession, _ node: FUSENode, _ handle: UInt64,
-        _ attributes: FileAttributes
-    ) {
+    init(_ session: FUSESession, _ node: FUSENode, _ handle: UInt64) {
         self.session = session
         self.node = node
         self.handle = handle
-        self.attributes = attributes
+        attributes = node.attributes
     }
 
     deinit {
@@ -33,22 +30,13 @@ public import ToroCore
         into buffer: consuming IOBuffer, at offset: UInt64
     ) async -> Completed<FileError> {
         guard isOpen else { return Completed(buffer, .failure(.stale)) }
-        var total = 0
-        var buffer = buffer
-        while buffer.freeCapacity > 0 {
-            let (at, overflow) = offset.addingReportingOverflow(UInt64(total))
-            guard !overflow, at <= UInt64(Int64.max) else { break }
-            let step = await session.read(
-                handle, of: node.id, into: buffer, at: at, directory: false)
-            let result = step.result
-            buffer = step.take()
-            switch result {
-            case .failure(let error): return Completed(buffer, .failure(error))
-            case .success(0): return Completed(buffer, .success(total))
-            case .success(let count): total += count
-            }
+        let read = FUSERead(handle, of: node, into: buffer, at: offset)
+        do throws(FileError) {
+            try await session.run(read)
+            return read.end(nil)
+        } catch {
+            return read.end(error)
         }
-        return Completed(buffer, .success(total))
     }
 
     /// Releases it at the host (FUSE_RELEASE, FUSE_RELEASEDIR), once.
@@ -70,6 +58,9 @@ public import ToroCore
     private var entries: [DirectoryEntry] = []
     private var position = 0
     private var offset: UInt64 = 0
+    private var hasEnded = false
+    /// Blocks in a row without an entry.
+    private var emptyBlocks = 0
 
     init(_ session: FUSESession, _ node: FUSENode, _ handle: UInt64) {
         self.session = session
@@ -86,16 +77,33 @@ public import ToroCore
 
     /// The next entry; see ``ToroCore/OpenDirectory``.
     public func next() async throws(FileError) -> DirectoryEntry? {
-        var blocks = 0
-        while position == entries.count {
-            guard isOpen else { throw .stale }
-            guard try await fill() else { return nil }
-            // A block may hold nothing but `.` and `..`; one after the other cannot.
-            blocks += 1
-            guard blocks <= 3 else { throw .deviceFailed }
+        while let read = try nextBlock() {
+            try await session.run(read)
+            try take(read.end(nil).get())
         }
-        defer { position += 1 }
-        return entries[position]
+        return nextEntry()
+    }
+
+    /// The reading of a block; nil if there are entries, or there will be none.
+    private func nextBlock() throws(FileError) -> FUSERead? {
+        guard position == entries.count, !hasEnded else { return nil }
+        guard isOpen else { throw .stale }
+        // A block may hold nothing but `.` and `..`; one after the other cannot.
+        emptyBlocks += 1
+        guard emptyBlocks <= 3 else { throw .deviceFailed }
+        do throws(OutOfMemory) {
+            let buffer = try IOBuffer(capacity: Self.blockSize)
+            return FUSERead(handle, of: node, into: buffer, at: offset, directory: true)
+        } catch {
+            throw .outOfMemory
+        }
+    }
+
+    private func nextEntry() -> DirectoryEntry? {
+        guard position < entries.count else { return nil }
+        emptyBlocks = 0
+        position += 1
+        return entries[position - 1]
     }
 
     /// Releases it at the host (FUSE_RELEASE, FUSE_RELEASEDIR), once.
@@ -105,25 +113,10 @@ public import ToroCore
         session.release(handle, of: node.id, directory: true)
     }
 
-    /// Reads a block of entries; false at the end.
-    private func fill() async throws(FileError) -> Bool {
-        let buffer: IOBuffer
-        do throws(OutOfMemory) {
-            buffer = try IOBuffer(capacity: Self.blockSize)
-        } catch {
-            throw .outOfMemory
-        }
-        let block = try await session.read(
-            handle, of: node.id, into: buffer, at: offset, directory: true
-        ).get()
+    private func take(_ block: borrowing IOBuffer) throws(FileError) {
         entries.removeAll(keepingCapacity: true)
         position = 0
-        guard block.count > 0 else { return false }
-        try take(block)
-        return true
-    }
-
-    private func take(_ block: borrowing IOBuffer) throws(FileError) {
+        hasEnded = block.isEmpty
         var at = 0
         while at < block.count {
             // Each entry is 24 bytes at least, so the loop ends; a cut one breaks the protocol.

@@ -8,7 +8,7 @@ public import ToroCore
 @Core public final class VirtioFileSystem: FileSystem {
     let session: FUSESession
     private let root: FUSENode
-    private var names = NameCache()
+    private let names = NameCache()
 
     init(_ session: FUSESession, root: FUSENode) {
         self.session = session
@@ -20,75 +20,43 @@ public import ToroCore
 
     /// See ``ToroCore/FileSystem``; answered from memory while the host allows.
     public func attributes(at path: Path) async throws(FileError) -> FileAttributes {
-        try await attributes(of: resolve(path, followLast: true))
+        let walk = try PathWalk(path, from: root, names, .attributes)
+        try await session.run(walk)
+        return walk.place.attributes
     }
 
     /// See ``ToroCore/FileSystem``. Devices and pipes are refused: they could block the host.
     public func open(_ path: Path) async throws(FileError) -> VirtioFile {
-        let node = try await resolve(path, followLast: true)
-        let attributes = try await attributes(of: node)
-        switch attributes.kind {
-        case .regular: break
-        case .directory: throw .isADirectory
-        // Opening a device or a pipe could block the host's daemon.
-        case .symbolicLink, .other: throw .permissionDenied
-        }
-        let handle = try await session.open(node, directory: false)
-        return VirtioFile(session, node, handle, attributes)
+        let walk = try PathWalk(path, from: root, names, .open)
+        try await session.run(walk)
+        return VirtioFile(session, walk.place, walk.handle)
     }
 
     /// See ``ToroCore/FileSystem``.
     public func openDirectory(_ path: Path) async throws(FileError) -> VirtioDirectory {
-        let node = try await resolve(path, followLast: true)
-        guard node.attributes.kind == .directory else { throw .notADirectory }
-        return VirtioDirectory(session, node, try await session.open(node, directory: true))
+        let walk = try PathWalk(path, from: root, names, .openDirectory)
+        try await session.run(walk)
+        return VirtioDirectory(session, walk.place, walk.handle)
     }
 
     /// See ``ToroCore/FileSystem``.
     public func readLink(_ path: Path) async throws(FileError) -> [UInt8] {
-        let node = try await resolve(path, followLast: false)
-        guard node.attributes.kind == .symbolicLink else { throw .invalidPath }
-        return try await session.readLink(node)
+        let walk = try PathWalk(path, from: root, names, .readLink)
+        try await session.run(walk)
+        return walk.target
     }
 
     /// See ``ToroCore/FileSystem``; asks the host each time.
     public func statistics() async throws(FileError) -> FileSystemStatistics {
-        try await session.statistics(root)
-    }
-
-    private func attributes(of node: FUSENode) async throws(FileError) -> FileAttributes {
-        if let known = node.attributes(at: session.clock.now) { return known }
-        let fresh = try await session.getAttributes(node.id)
-        node.update(fresh, now: session.clock.now)
-        return fresh.attributes
-    }
-
-    private func resolve(_ path: Path, followLast: Bool) async throws(FileError) -> FUSENode {
-        var walk = try PathWalk(path, from: root, followLast: followLast)
-        while let name = try walk.next() {
-            let node = try await child(name, of: walk.place)
-            if try walk.arrive(at: node) {
-                try walk.follow(try await session.readLink(node))
-            }
-        }
-        return walk.place
-    }
-
-    private func child(
-        _ name: ArraySlice<UInt8>, of parent: FUSENode
-    ) async throws(FileError) -> FUSENode {
-        if let known = names.find(name, in: parent, at: session.clock.now) { return known }
-        let (node, validity) = try await session.lookup(name, in: parent)
-        if validity > .zero {
-            names.insert(name, in: parent, node, until: session.clock.now + validity)
-        }
-        return node
+        let question = FUSEStatistics(root)
+        try await session.run(question)
+        return try question.result()
     }
 }
 
 /// Names that were looked up lately: a table of fixed size in which a new name takes the place of
 /// an old one.
-@Core struct NameCache {
+@Core final class NameCache {
     private struct Entry {
         /// Held, so that the host does not give its number to another directory meanwhile.
         var parent: FUSENode
@@ -109,7 +77,7 @@ public import ToroCore
         return entry.node
     }
 
-    mutating func insert(
+    func insert(
         _ name: ArraySlice<UInt8>, in parent: FUSENode, _ node: FUSENode,
         until: Instant
     ) {

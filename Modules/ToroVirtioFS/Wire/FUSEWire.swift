@@ -27,7 +27,8 @@ enum FUSE {
     static var majorVersion: UInt32 { 7 }
     static var minorVersion: UInt32 { 31 }
     /// FUSE_ASYNC_READ, FUSE_BIG_WRITES, FUSE_PARALLEL_DIROPS, FUSE_MAX_PAGES.
-    static var wantedFlags: UInt32 { 1 << 0 | 1 << 5 | 1 << 18 | 1 << 22 }
+    static var wantedFlags: UInt32 { 1 << 0 | 1 << 5 | 1 << 18 | maximumPagesFlag }
+    static var maximumPagesFlag: UInt32 { 1 << 22 }
 }
 
 /// A request being written: its header (`struct fuse_in_header`), its arguments, and behind them

@@ -1,0 +1,158 @@
+import ToroCore
+
+/// INIT, and the attributes of the root.
+@Core final class FUSEStart: FUSEOperation {
+    private var request: FUSERequest?
+    private var hasAgreed = false
+    private var root: FUSENode?
+
+    /// The root's node, in the end.
+    func result() throws(FileError) -> FUSENode {
+        guard let root else { throw .deviceFailed }
+        return root
+    }
+
+    func next(_ session: FUSESession) throws(FileError) -> FUSERequest? {
+        if let request, hasAgreed {
+            root = FUSENode(FUSE.rootNode, try request.attributes(), now: session.clock.now, session)
+            return nil
+        }
+        if let answered = request {
+            try session.agree(answered)
+            hasAgreed = true
+            request = try session.getAttributes(FUSE.rootNode)
+        } else {
+            request = try session.initialize()
+        }
+        return request
+    }
+}
+
+/// READ until a buffer is full or the file ends; or one READDIR.
+@Core final class FUSERead: FUSEOperation {
+    private let handle: UInt64
+    private let node: UInt64
+    private let isDirectory: Bool
+    private var offset: UInt64
+    private var buffer: IOBuffer?
+    private var request: FUSERequest?
+    private var isAtEnd = false
+    private var total = 0
+
+    /// The file's bytes, or a directory's entries, from `offset` into the free part of `buffer`.
+    init(
+        _ handle: UInt64, of node: FUSENode, into buffer: consuming IOBuffer, at offset: UInt64,
+        directory: Bool = false
+    ) {
+        self.handle = handle
+        self.node = node.id
+        self.buffer = consume buffer
+        self.offset = offset
+        isDirectory = directory
+    }
+
+    func next(_ session: FUSESession) throws(FileError) -> FUSERequest? {
+        if let request { try take(request) }
+        request = nil
+        guard !isAtEnd, offset <= UInt64(Int64.max), let buffer = buffer.take() else { return nil }
+        let size = min(buffer.freeCapacity, session.readSize)
+        self.buffer = consume buffer
+        guard size > 0 else { return nil }
+        let request = try session.read(handle, of: node, size, at: offset, directory: isDirectory)
+        // The device writes into the buffer itself.
+        request.data = self.buffer.take()
+        self.request = request
+        return request
+    }
+
+    private func take(_ request: FUSERequest) throws(FileError) {
+        guard var filled = request.data.take() else {
+            fatalError("a finished request has lost its buffer")
+        }
+        guard case .reply(_, let count) = request.outcome, count <= filled.freeCapacity else {
+            buffer = consume filled
+            throw request.refusal
+        }
+        filled.didFill(count)
+        buffer = consume filled
+        total += count
+        offset += UInt64(count)
+        isAtEnd = count == 0 || isDirectory
+    }
+
+    /// The buffer, with the number of bytes read or why there are none.
+    func end(_ failure: FileError?) -> Completed<FileError> {
+        guard let buffer = buffer.take() else { fatalError("a finished read has lost its buffer") }
+        if let failure { return Completed(buffer, .failure(failure)) }
+        return Completed(buffer, .success(total))
+    }
+}
+
+/// STATFS.
+@Core final class FUSEStatistics: FUSEOperation {
+    private let node: FUSENode
+    private var request: FUSERequest?
+    private var figures: FileSystemStatistics?
+
+    init(_ node: FUSENode) { self.node = node }
+
+    /// The figures, in the end.
+    func result() throws(FileError) -> FileSystemStatistics {
+        guard let figures else { throw .deviceFailed }
+        return figures
+    }
+
+    func next(_ session: FUSESession) throws(FileError) -> FUSERequest? {
+        guard let request else {
+            request = try session.statistics(node)
+            return request
+        }
+        figures = try request.reply { reply in
+            guard let blocks = reply.load(UInt64.self, at: 0),
+                let free = reply.load(UInt64.self, at: 8),
+                let blockSize = reply.load(UInt32.self, at: 40),
+                let nameLength = reply.load(UInt32.self, at: 44)
+            else { return nil }
+            return FileSystemStatistics(
+                blockSize: blockSize, blocks: blocks, freeBlocks: free,
+                maximumNameLength: nameLength)
+        }
+        return nil
+    }
+}
+
+extension FUSERequest {
+    /// Why it has no reply, or none that makes sense.
+    var refusal: FileError {
+        if case .refused(let error) = outcome { return error }
+        return .deviceFailed
+    }
+
+    /// What `body` makes of the reply's bytes behind its header. Throws the host's refusal, and
+    /// `.deviceFailed` if `body` gives nil. To be called once: the reply's memory is freed.
+    func reply<Result>(_ body: (RawSpan) -> Result?) throws(FileError) -> Result {
+        guard case .reply = outcome, let reply = message.take(), let result = reply.withBytes(body)
+        else { throw refusal }
+        return result
+    }
+
+    /// The reply to GETATTR.
+    func attributes() throws(FileError) -> FUSEAttributes {
+        try reply { FUSEAttributes(parsing: $0) }
+    }
+
+    /// The reply to LOOKUP.
+    func entry() throws(FileError) -> FUSEEntry { try reply { FUSEEntry(parsing: $0) } }
+
+    /// The reply to OPEN and OPENDIR: the host's handle.
+    func handle() throws(FileError) -> UInt64 { try reply { $0.load(UInt64.self, at: 0) } }
+
+    /// The reply to READLINK.
+    func target() throws(FileError) -> [UInt8] {
+        try reply { reply in
+            guard let text = reply.bytes(0, reply.byteCount), !text.isEmpty, !text.contains(0)
+            else { return nil }
+            return text
+        }
+    }
+}
