@@ -220,33 +220,16 @@ import ToroVirtio
         blocked.removeAll()
     }
 
-    /// Sends the first `count` bytes of `packet` and waits until the device has taken them; false
-    /// if that will never be.
-    func transmit(_ packet: VsockOutbound, _ count: Int, of stream: VsockStream) async -> Bool {
-        while true {
-            switch start(packet, count, of: stream) {
-            case .broken: return false
-            case .full(let room): guard await room.wait() else { return false }
-            // The bytes are the device's until it gives them back, so this does not end early.
-            case .started(let end): return await end.wait()
-            }
-        }
-    }
-
-    /// What became of a transmission.
-    private enum Start {
-        case broken
-        case full(Waiter<Bool>)
-        case started(Waiter<Bool>)
-    }
-
-    @inline(never)
-    private func start(_ packet: VsockOutbound, _ count: Int, of stream: VsockStream) -> Start {
-        if isBroken { return .broken }
+    /// Sends the first `count` bytes of `packet` and says where to wait until the device has taken
+    /// them, or has room, if nothing of it is under way afterwards. False comes from a device that
+    /// has failed.
+    func transmit(
+        _ packet: VsockOutbound, _ count: Int, of stream: VsockStream
+    ) -> Waiter<Bool> {
         let waiter = Waiter<Bool>()
         guard controls.isEmpty, let place = freeHeaders.last else {
             blocked.append(waiter)
-            return .full(waiter)
+            return waiter
         }
         let (head, body) = packet.segments(count)
         var connection = stream.connection
@@ -257,13 +240,14 @@ import ToroVirtio
         let parts = head.length == 0 || body.length == 0 ? 2 : 3
         guard let slot = transmitQueue.add(segments.span.extracting(0..<parts)) else {
             blocked.append(waiter)
-            return .full(waiter)
+            return waiter
         }
         stream.connection = connection
         freeHeaders.removeLast()
         transmissions[Int(slot)] = Transmission(header: place, packet: packet, waiter: waiter)
+        packet.sending = count
         notify()
-        return .started(waiter)
+        return waiter
     }
 
     private func write(_ header: VsockHeader, at place: Int) -> VirtqueueSegment {

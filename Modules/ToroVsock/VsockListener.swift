@@ -19,16 +19,22 @@ public import ToroCore
 
     /// The next connection; see ``ToroCore/Listener``.
     public func accept() async throws(ListenError) -> VsockStream {
-        while true {
-            if !waiting.isEmpty { return waiting.removeFirst() }
-            if isClosed { throw .closed }
-            precondition(acceptor == nil, "two tasks accept from one listener")
-            let waiter = Waiter<Bool>()
-            acceptor = waiter
+        while let waiter = waiterForConnection() {
             let isWoken = await waiter.wait(cancelled: false)
             acceptor = nil
             if !isWoken { throw .cancelled }
         }
+        if waiting.isEmpty { throw .closed }
+        return waiting.removeFirst()
+    }
+
+    /// Where to wait; nil if there is a connection, or there will be none.
+    private func waiterForConnection() -> Waiter<Bool>? {
+        guard waiting.isEmpty, !isClosed else { return nil }
+        precondition(acceptor == nil, "two tasks accept from one listener")
+        let waiter = Waiter<Bool>()
+        acceptor = waiter
+        return waiter
     }
 
     /// Stops listening and resets what was not accepted; see ``ToroCore/Listener``.

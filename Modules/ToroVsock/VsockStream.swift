@@ -33,21 +33,31 @@ import ToroVirtio
 
     /// The next bytes; see ``ToroCore/ByteStream``.
     public func receive() async throws(StreamError) -> IOBuffer? {
-        while true {
-            if !inbox.isEmpty, let buffer = inbox.removeFirst().buffer.take() {
-                connection.didForward(buffer.count)
-                if connection.shouldUpdateCredit { device.send(.creditUpdate, of: self) }
-                return buffer
-            }
-            if let failure { throw failure }
-            if connection.peerFinished { return nil }
-            precondition(receiver == nil, "two tasks receive from one stream")
-            let waiter = Waiter<Bool>()
-            receiver = waiter
+        while let waiter = waiterForBytes() {
             let isWoken = await waiter.wait(cancelled: false)
             receiver = nil
             if !isWoken { throw .cancelled }
         }
+        return try nextBytes()
+    }
+
+    /// Where to wait; nil if there are bytes, or there will be none.
+    private func waiterForBytes() -> Waiter<Bool>? {
+        guard inbox.isEmpty, failure == nil, !connection.peerFinished else { return nil }
+        precondition(receiver == nil, "two tasks receive from one stream")
+        let waiter = Waiter<Bool>()
+        receiver = waiter
+        return waiter
+    }
+
+    private func nextBytes() throws(StreamError) -> IOBuffer? {
+        guard !inbox.isEmpty, let buffer = inbox.removeFirst().buffer.take() else {
+            if let failure { throw failure }
+            return nil
+        }
+        connection.didForward(buffer.count)
+        if connection.shouldUpdateCredit { device.send(.creditUpdate, of: self) }
+        return buffer
     }
 
     /// Sends the bytes and gives the buffer back; see ``ToroCore/ByteStream``.
@@ -121,67 +131,61 @@ import ToroVirtio
         sender?.resume(true)
     }
 
-    @inline(never)
-    private func step(_ packet: VsockOutbound) -> TransmitStep {
-        if packet.count == 0 { return .done }
-        if let failure { return .failed(failure) }
-        if connection.isFinished { return .failed(.closed) }
-        if connection.peerDeaf { return .failed(.reset) }
+    /// Sends head and body as one and gives the body back; see ``ToroCore/ByteStream``.
+    public func send(
+        _ head: consuming IOBuffer?, _ body: consuming IOBuffer
+    ) async -> Completed<StreamError> {
+        let packet = begin(VsockOutbound(head: head, body: body))
+        while let waiter = step(packet) {
+            // What the device has is the device's until it gives it back.
+            let isCancellable = packet.sending == 0
+            stepped(packet, await waiter.wait(cancelled: isCancellable ? false : nil))
+        }
+        return end(packet)
+    }
+
+    private func begin(_ packet: VsockOutbound) -> VsockOutbound {
+        precondition(!isSending, "two tasks send on one stream")
+        isSending = true
+        return packet
+    }
+
+    /// Sends as much of `packet` as the peer has room for, and says where to wait for the end of
+    /// that, or for room; nil when all was sent, or no more can be.
+    private func step(_ packet: VsockOutbound) -> Waiter<Bool>? {
+        if packet.count == 0 || packet.failure != nil { return nil }
+        packet.failure =
+            failure ?? (connection.isFinished ? .closed : connection.peerDeaf ? .reset : nil)
+        if packet.failure != nil { return nil }
         let credit = connection.credit
-        if credit > 0 { return .send(min(packet.count, credit)) }
+        if credit > 0 { return device.transmit(packet, min(packet.count, credit), of: self) }
         if !askedForCredit {
             askedForCredit = true
             device.send(.creditRequest, of: self)
         }
         let waiter = Waiter<Bool>()
         sender = waiter
-        return .wait(waiter)
+        return waiter
     }
 
-    /// Sends head and body as one and gives the body back; see ``ToroCore/ByteStream``.
-    public func send(
-        _ head: consuming IOBuffer?, _ body: consuming IOBuffer
-    ) async -> Completed<StreamError> {
-        precondition(!isSending, "two tasks send on one stream")
-        isSending = true
-        defer { isSending = false }
-        let packet = VsockOutbound(head: head, body: body)
-        var failed: StreamError?
-        let total = packet.count
-        while failed == nil {
-            switch step(packet) {
-            case .done: break
-            case .failed(let error): failed = error
-            case .wait(let waiter):
-                if !(await waiter.wait(cancelled: false)) { failed = .cancelled }
-                sender = nil
-                continue
-            case .send(let count):
-                if await device.transmit(packet, count, of: self) {
-                    packet.removeFirst(count)
-                } else {
-                    failed = failure ?? .deviceFailed
-                }
-                continue
-            }
-            break
+    /// Takes in how the wait ended.
+    private func stepped(_ packet: VsockOutbound, _ isDone: Bool) {
+        sender = nil
+        if isDone {
+            packet.removeFirst(packet.sending)
+        } else {
+            packet.failure = failure ?? (packet.sending == 0 ? .cancelled : .deviceFailed)
         }
-        let done = total - packet.count
-        guard var buffer = packet.body.take() else { fatalError("a packet has lost its body") }
-        if let failed { return Completed(buffer, .failure(failed)) }
-        buffer.removeAll()
-        return Completed(buffer, .success(done))
+        packet.sending = 0
     }
-}
 
-/// What comes next on the way of a packet.
-private enum TransmitStep {
-    case done
-    case failed(StreamError)
-    /// The peer has no room.
-    case wait(Waiter<Bool>)
-    /// So many bytes may go.
-    case send(Int)
+    private func end(_ packet: VsockOutbound) -> Completed<StreamError> {
+        isSending = false
+        guard var buffer = packet.body.take() else { fatalError("a packet has lost its body") }
+        if let failure = packet.failure { return Completed(buffer, .failure(failure)) }
+        buffer.removeAll()
+        return Completed(buffer, .success(packet.total))
+    }
 }
 
 /// Bytes on their way out: a head and a body.
@@ -190,6 +194,12 @@ private enum TransmitStep {
     var body: IOBuffer?
     private(set) var headCount: Int
     private(set) var bodyCount: Int
+    /// The bytes there were.
+    let total: Int
+    /// The bytes that the device has now.
+    var sending = 0
+    /// Why the rest is not sent.
+    var failure: StreamError?
 
     init(head: consuming IOBuffer?, body: consuming IOBuffer) {
         if let head = head.take() {
@@ -199,6 +209,7 @@ private enum TransmitStep {
             headCount = 0
         }
         bodyCount = body.count
+        total = headCount + bodyCount
         self.body = consume body
     }
 
