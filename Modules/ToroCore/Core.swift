@@ -48,6 +48,12 @@ import CToroCore
         return clock
     }
 
+    /// Starts a task on this core. What a call of `Task` compiles to is here once.
+    @discardableResult @inline(never)
+    @Core public static func spawn(_ body: @escaping @Core () async -> Void) -> Task<Void, Never> {
+        Task(operation: body)
+    }
+
     /// Gives this core its clock. For platforms only, before the first task runs.
     public nonisolated func start(clock: any Timekeeper) {
         // SAFETY: called once by the platform while nothing else runs on this core.

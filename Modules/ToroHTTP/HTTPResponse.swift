@@ -33,9 +33,7 @@ public import ToroCore
         body = .none
         head = ByteWriter(capacity: 512)
         head.append("HTTP/1.1 ")
-        head.append(decimal: UInt64(status.code))
-        head.append(ASCII.space)
-        head.append(status.reason)
+        status.emit(into: head)
         head.append("\r\n")
     }
 
@@ -92,9 +90,7 @@ public import ToroCore
         let response = HTTPResponse(status)
         guard !status.hasNoBody else { return response }
         let text = ByteWriter(capacity: 48)
-        text.append(decimal: UInt64(status.code))
-        text.append(ASCII.space)
-        text.append(status.reason)
+        status.emit(into: text)
         text.append(ASCII.lineFeed)
         response.set(text, plainText)
         return response

@@ -14,7 +14,8 @@ import ToroCore
 
     func next(_ session: FUSESession) throws(FileError) -> FUSERequest? {
         if let request, hasAgreed {
-            root = FUSENode(FUSE.rootNode, try request.attributes(), now: session.clock.now, session)
+            let attributes = try request.attributes()
+            root = FUSENode(FUSE.rootNode, attributes, now: session.clock.now, session)
             return nil
         }
         if let answered = request {

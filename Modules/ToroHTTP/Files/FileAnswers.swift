@@ -77,10 +77,13 @@ import ToroCore
         let response: HTTPResponse
         if let range = plan.range {
             let blocks = FileBlocks(file, range, budget)
-            response = HTTPResponse(
-                plan.status, type: MediaType.of(path.bytes),
-                length: range.upperBound - range.lowerBound
-            ) { (writer) async throws(HTTPError) in try await blocks.send(to: writer) }
+            response = HTTPResponse(plan.status)
+            response.begin("Content-Type")
+            MediaType.emit(of: path.bytes, into: response.head)
+            response.end()
+            response.body = .produced(length: range.upperBound - range.lowerBound) {
+                (writer) async throws(HTTPError) in try await blocks.send(to: writer)
+            }
             response.add("X-Content-Type-Options", "nosniff")
         } else {
             file.close()

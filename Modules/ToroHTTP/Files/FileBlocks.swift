@@ -98,8 +98,8 @@ import ToroCore
         free = consume other
         let isRead = Waiter<Bool>()
         reading = isRead
-        Task {
-            await read()
+        Core.spawn {
+            await self.read()
             isRead.resume(true)
         }
         return block

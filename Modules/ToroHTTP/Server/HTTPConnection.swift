@@ -384,7 +384,7 @@ import ToroCore
         // Our own task is in `receive`, and only a closed stream ends that: answer beside it.
         let isDone = Waiter<Bool>()
         lateAnswer = isDone
-        Task { await answerLate(isDone) }
+        Core.spawn { await self.answerLate(isDone) }
     }
 
     private func answerLate(_ isDone: Waiter<Bool>) async {

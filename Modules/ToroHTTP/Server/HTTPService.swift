@@ -36,7 +36,7 @@ import ToroCore
     func serve(_ stream: any ByteStream) {
         let connection = HTTPConnection(stream, self)
         connections.append(connection)
-        connection.task = Task {
+        connection.task = Core.spawn { [self] in
             await connection.run()
             remove(connection)
         }

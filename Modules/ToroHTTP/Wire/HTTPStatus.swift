@@ -6,43 +6,45 @@ public struct HTTPStatus: Equatable, Sendable {
     /// The status with this number; a number out of range is taken as 500.
     public init(_ code: UInt16) { self.code = code >= 100 && code < 600 ? code : 500 }
 
-    /// The number's name, for humans; empty for a number without one here.
-    public var reason: StaticString {
-        switch code {
-        case 100: "Continue"
-        case 200: "OK"
-        case 201: "Created"
-        case 202: "Accepted"
-        case 204: "No Content"
-        case 206: "Partial Content"
-        case 301: "Moved Permanently"
-        case 302: "Found"
-        case 303: "See Other"
-        case 304: "Not Modified"
-        case 307: "Temporary Redirect"
-        case 308: "Permanent Redirect"
-        case 400: "Bad Request"
-        case 401: "Unauthorized"
-        case 403: "Forbidden"
-        case 404: "Not Found"
-        case 405: "Method Not Allowed"
-        case 408: "Request Timeout"
-        case 409: "Conflict"
-        case 411: "Length Required"
-        case 412: "Precondition Failed"
-        case 413: "Content Too Large"
-        case 414: "URI Too Long"
-        case 415: "Unsupported Media Type"
-        case 416: "Range Not Satisfiable"
-        case 417: "Expectation Failed"
-        case 429: "Too Many Requests"
-        case 431: "Request Header Fields Too Large"
-        case 500: "Internal Server Error"
-        case 501: "Not Implemented"
-        case 503: "Service Unavailable"
-        case 505: "HTTP Version Not Supported"
-        default: ""
-        }
+    /// The names of the numbers, for humans; none for the last line's.
+    private static var reasons: TextTable {
+        TextTable(
+            """
+            100 Continue
+            200 OK
+            201 Created
+            202 Accepted
+            204 No Content
+            206 Partial Content
+            301 Moved Permanently
+            302 Found
+            303 See Other
+            304 Not Modified
+            307 Temporary Redirect
+            308 Permanent Redirect
+            400 Bad Request
+            401 Unauthorized
+            403 Forbidden
+            404 Not Found
+            405 Method Not Allowed
+            408 Request Timeout
+            409 Conflict
+            411 Length Required
+            412 Precondition Failed
+            413 Content Too Large
+            414 URI Too Long
+            415 Unsupported Media Type
+            416 Range Not Satisfiable
+            417 Expectation Failed
+            429 Too Many Requests
+            431 Request Header Fields Too Large
+            500 Internal Server Error
+            501 Not Implemented
+            503 Service Unavailable
+            505 HTTP Version Not Supported
+
+
+            """)
     }
 
     /// 200: here it is.
@@ -92,4 +94,13 @@ public struct HTTPStatus: Equatable, Sendable {
 
     /// Whether a response with this status never has a body (RFC 9112 section 6.3).
     var hasNoBody: Bool { code < 200 || code == 204 || code == 304 }
+
+    /// Writes the number and its name.
+    @inline(never) func emit(into writer: ByteWriter) {
+        writer.append(decimal: UInt64(code))
+        writer.append(ASCII.space)
+        let digits = UInt32(code / 100) | UInt32(code / 10 % 10) << 8 | UInt32(code % 10) << 16
+        HTTPStatus.reasons.append(
+            3, { 0x30 + UInt8(truncatingIfNeeded: digits >> UInt32($0 * 8)) }, to: writer)
+    }
 }

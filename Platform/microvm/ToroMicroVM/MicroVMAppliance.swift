@@ -23,7 +23,7 @@ extension MicroVMAppliance {
     }
 
     private static func start() {
-        Task { await run() }
+        Core.spawn { await run() }
     }
 
     private static func run() async {
@@ -31,22 +31,25 @@ extension MicroVMAppliance {
         do throws(WiringError) {
             service = try await wire(MicroVM())
         } catch {
-            Console.write("toro: ")
-            Console.write(error.explanation)
-            if error.name.utf8CodeUnitCount > 0 { Console.write(": ") }
-            Console.write(error.name)
-            Console.write("\n")
-            PowerOff.now(.wiring)
+            fail("toro: ", error.explanation, error.name, .wiring)
         }
         do throws(Service.Failure) {
             try await service.run()
         } catch {
-            Console.write("toro: the service failed: ")
-            Console.write(error.explanation)
-            Console.write("\n")
-            PowerOff.now(.failure)
+            fail("toro: the service failed: ", error.explanation, "", .failure)
         }
         PowerOff.now(.success)
+    }
+
+    private static func fail(
+        _ what: StaticString, _ explanation: String, _ name: StaticString, _ status: ExitStatus
+    ) -> Never {
+        Console.write(what)
+        Console.write(explanation)
+        if name.utf8CodeUnitCount > 0 { Console.write(": ") }
+        Console.write(name)
+        Console.write("\n")
+        PowerOff.now(status)
     }
 }
 #else
