@@ -68,13 +68,22 @@ public struct GuestSDK: Sendable {
             -Xfrontend _Concurrency -Xfrontend -function-sections -enforce-exclusivity=unchecked \
             -Xfrontend -sil-unroll-threshold -Xfrontend 0 -Xllvm -inline-threshold=0 \
             -Xfrontend -disable-dynamic-actor-isolation \
+            -Xfrontend -emit-bc -Xfrontend -lto=llvm-full \
             -use-ld=lld -nostartfiles \
             -Xclang-linker -nostdlib -Xclang-linker -static -Xclang-linker -no-pie
             """
-        let c = "-ffreestanding -DTORO_MICROVM=1 -ffunction-sections -fdata-sections -Os"
+        let c = "-ffreestanding -DTORO_MICROVM=1 -ffunction-sections -fdata-sections -Os -flto"
+        // Units are compiled to bitcode, and the linker makes code of the whole image at once:
+        // what is known to be called from nowhere else needs no calling convention, and what
+        // is called from one place only goes there.
+        let codeGeneration = [
+            "-swift-async-fp=never", "-inline-threshold=0", "-disable-block-placement",
+            "-disable-machine-licm", "-split-spill-mode=size",
+        ].map { "-mllvm \($0)" }.joined(separator: " ")
         let linker = """
             -L\(resources)/embedded/\(triple) -T \(home)/linker.ld --gc-sections --icf=all \
             --nmagic --no-eh-frame-hdr --build-id=none \
+            --lto-newpm-passes=lto<O2>,default<Oz> --lto-partitions=2 \(codeGeneration) \
             -lswift_Concurrency -lswiftUnicodeDataTables
             """
         return """
