@@ -121,6 +121,9 @@ public enum VirtqueueError: ToroError, Equatable {
             && Int(freeCount) >= (usesIndirect ? 1 : segments)
     }
 
+    /// The slot that ``add(_:)`` will use; no slot in flight has this number.
+    public var nextSlot: UInt16 { freeHead }
+
     /// Adds a chain, device-readable segments first; nil if there is no room, if there are none
     /// or too many segments, or after the device broke the rules. The device sees it after
     /// ``publish()``.

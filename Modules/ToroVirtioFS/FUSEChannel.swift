@@ -47,9 +47,9 @@ enum FUSEOutcome: Sendable {
     private let transport: any VirtioTransport
     private var queue: Virtqueue
     private var forgets: Virtqueue
-    private var pending: [FUSERequest?]
-    private var forgetting: [FUSERequest?]
-    private var backlog: [FUSERequest] = []
+    private var pending: ObjectTable<FUSERequest>
+    private var forgetting: ObjectTable<FUSERequest>
+    private var backlog = ObjectList<FUSERequest>()
     private var nextUnique: UInt64 = 2
     private(set) var isBroken = false
 
@@ -64,8 +64,8 @@ enum FUSEOutcome: Sendable {
             transport, required: .version1, optional: [.indirectDescriptors, .eventIndex])
         forgets = try setup.makeQueue(Index.highPriority, size: 16)
         queue = try setup.makeQueue(Index.request, size: 64)
-        pending = [FUSERequest?](repeating: nil, count: Int(queue.size))
-        forgetting = [FUSERequest?](repeating: nil, count: Int(forgets.size))
+        pending = ObjectTable(count: Int(queue.size))
+        forgetting = ObjectTable(count: Int(forgets.size))
         setup.finish()
     }
 
@@ -157,8 +157,7 @@ enum FUSEOutcome: Sendable {
         guard worked, !backlog.isEmpty else { return worked }
         var started = 0
         while started < backlog.count, start(backlog[started]) { started += 1 }
-        // After a burst its memory goes back.
-        if started == backlog.count { backlog = [] } else { backlog.removeFirst(started) }
+        backlog.removeFirst(started)
         notify()
         return true
     }
@@ -207,9 +206,10 @@ enum FUSEOutcome: Sendable {
         isBroken = true
         inFlight = 0
         transport.writeStatus([])
-        for request in pending { request?.finish(.refused(.deviceFailed)) }
-        for request in backlog { request.finish(.refused(.deviceFailed)) }
-        for index in pending.indices { pending[index] = nil }
-        backlog.removeAll()
+        for slot in 0..<pending.count {
+            pending[slot]?.finish(.refused(.deviceFailed))
+            pending[slot] = nil
+        }
+        while !backlog.isEmpty { backlog.removeLast().finish(.refused(.deviceFailed)) }
     }
 }

@@ -17,8 +17,8 @@ import ToroVirtio
 
     /// What the request under way asks for.
     private enum Question {
-        /// The node of this name.
-        case node(ArraySlice<UInt8>)
+        /// The node of the name at which the walk is.
+        case node
         /// Where a symbolic link on the way leads. Held, so that the host knows it that long.
         case way(FUSENode)
         case attributes
@@ -31,10 +31,12 @@ import ToroVirtio
 
     private let purpose: Purpose
     private let names: NameCache
-    private var ancestors: [FUSENode]
-    /// The components to come, the last one first.
-    private var todo: [ArraySlice<UInt8>]
-    private var mustBeDirectory: Bool
+    /// The root and the directories below it down to where the walk is.
+    private var ancestors = ObjectList<FUSENode>()
+    /// The path, or what was left of it behind the target of the last link.
+    private var path: [UInt8]
+    /// The name at which the walk is; its end is where the walk goes on.
+    private var name = 0..<0
     private var links = 0
     private var question = Question.attributes
     private var request: FUSERequest?
@@ -51,20 +53,30 @@ import ToroVirtio
     ) throws(FileError) {
         self.purpose = purpose
         self.names = names
-        ancestors = [root]
-        todo = try path.components().reversed()
-        mustBeDirectory = path.bytes.last == UInt8(ascii: "/")
+        self.path = path.bytes
+        try check(path.bytes)
+        ancestors.append(root)
     }
 
     /// Where the walk is.
     var place: FUSENode { ancestors[ancestors.count - 1] }
+
+    /// Whether the file at the end has to be a directory.
+    private var mustBeDirectory: Bool { path.last == Self.slash }
+
+    private static var slash: UInt8 { UInt8(ascii: "/") }
+
+    private func check(_ path: [UInt8]) throws(FileError) {
+        guard path.count <= Path.maximumLength else { throw .nameTooLong }
+        guard !path.contains(0) else { throw .invalidPath }
+    }
 
     func next(_ session: FUSESession) throws(FileError) -> FUSERequest? {
         if let answered = request {
             request = nil
             if try take(answered, session) { return nil }
         }
-        while request == nil, let name = todo.popLast() { try step(name, session) }
+        while request == nil, try findName() { try step(session) }
         if request == nil { try ask(session) }
         return request
     }
@@ -74,12 +86,12 @@ import ToroVirtio
         _ answered: FUSERequest, _ session: FUSESession
     ) throws(FileError) -> Bool {
         switch question {
-        case .node(let name):
+        case .node:
             let entry = try answered.entry()
             let now = session.clock.now
             let node = FUSENode(entry.node, entry.attributes, now: now, session)
             if entry.validity > .zero {
-                names.insert(name, in: place, node, until: now + entry.validity)
+                names.insert(path[name], in: place, node, until: now + entry.validity)
             }
             try arrive(at: node, session)
         case .way: try follow(try answered.target())
@@ -96,24 +108,37 @@ import ToroVirtio
         return false
     }
 
-    /// Goes to the file of that name in the directory where the walk is.
-    private func step(_ name: ArraySlice<UInt8>, _ session: FUSESession) throws(FileError) {
+    /// Goes to the next name in the path; false if there is none.
+    private func findName() throws(FileError) -> Bool {
+        var start = name.upperBound
+        while start < path.count, path[start] == Self.slash { start += 1 }
+        var end = start
+        while end < path.count, path[end] != Self.slash { end += 1 }
+        name = start..<end
+        guard name.count <= Path.maximumNameLength else { throw .nameTooLong }
+        return !name.isEmpty
+    }
+
+    /// Goes to the file of the name in the directory where the walk is.
+    private func step(_ session: FUSESession) throws(FileError) {
         guard place.attributes.kind == .directory else { throw .notADirectory }
-        if name.count == 2, name.allSatisfy({ $0 == UInt8(ascii: ".") }) {
+        let text = path[name]
+        if text.count <= 2, text.allSatisfy({ $0 == UInt8(ascii: ".") }) {
+            if text.count == 1 { return }
             guard ancestors.count > 1 else { throw .escapesRoot }
-            ancestors.removeLast()
-        } else if let known = names.find(name, in: place, at: session.clock.now) {
+            _ = ancestors.removeLast()
+        } else if let known = names.find(text, in: place, at: session.clock.now) {
             try arrive(at: known, session)
         } else {
-            question = .node(name)
-            request = try session.lookup(name, in: place)
+            question = .node
+            request = try session.lookup(text, in: place)
         }
     }
 
     /// Goes on to `node`, or asks where it leads if it is a symbolic link.
     private func arrive(at node: FUSENode, _ session: FUSESession) throws(FileError) {
         guard node.attributes.kind == .symbolicLink,
-            !todo.isEmpty || mustBeDirectory || purpose != .readLink
+            name.upperBound < path.count || purpose != .readLink
         else {
             ancestors.append(node)
             return
@@ -126,10 +151,10 @@ import ToroVirtio
 
     /// Goes on along the target of a symbolic link.
     private func follow(_ target: [UInt8]) throws(FileError) {
-        let slash = UInt8(ascii: "/")
-        guard target.first != slash else { throw .escapesRoot }
-        if todo.isEmpty, target.last == slash { mustBeDirectory = true }
-        todo += try Path(target).components().reversed()
+        guard target.first != Self.slash else { throw .escapesRoot }
+        try check(target)
+        path = target + path[name.upperBound...]
+        name = 0..<0
     }
 
     /// Asks for what is wanted of the file at the end, if that takes a request.

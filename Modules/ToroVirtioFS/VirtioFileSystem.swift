@@ -57,16 +57,23 @@ public import ToroCore
 /// Names that were looked up lately: a table of fixed size in which a new name takes the place of
 /// an old one.
 @Core final class NameCache {
-    private struct Entry {
+    private final class Entry {
         /// Held, so that the host does not give its number to another directory meanwhile.
-        var parent: FUSENode
-        var name: [UInt8]
-        var node: FUSENode
-        var validUntil: Instant
+        let parent: FUSENode
+        let name: [UInt8]
+        let node: FUSENode
+        let validUntil: Instant
+
+        init(_ parent: FUSENode, _ name: [UInt8], _ node: FUSENode, _ validUntil: Instant) {
+            self.parent = parent
+            self.name = name
+            self.node = node
+            self.validUntil = validUntil
+        }
     }
 
     private static var size: Int { 256 }
-    private var entries = [Entry?](repeating: nil, count: NameCache.size)
+    private var entries = ObjectTable<Entry>(count: NameCache.size)
 
     func find(
         _ name: ArraySlice<UInt8>, in parent: FUSENode, at now: Instant
@@ -81,8 +88,7 @@ public import ToroCore
         _ name: ArraySlice<UInt8>, in parent: FUSENode, _ node: FUSENode,
         until: Instant
     ) {
-        entries[Self.place(name, parent.id)] = Entry(
-            parent: parent, name: Array(name), node: node, validUntil: until)
+        entries[Self.place(name, parent.id)] = Entry(parent, Array(name), node, until)
     }
 
     /// FNV-1a over the name and its directory.

@@ -14,26 +14,20 @@ import ToroVirtio
     /// Packets without bytes that wait for the device: more than its connections can need.
     private static var controlLimit: Int { 8192 }
 
-    /// What hangs on a transmit slot.
-    private struct Transmission {
-        var header: Int
-        var packet: VsockOutbound?
-        var waiter: Waiter<Bool>?
-    }
-
     private let transport: any VirtioTransport
     private let cid: UInt64
     private let bufferAllocation: UInt32
     private var receiveQueue: Virtqueue
     private var transmitQueue: Virtqueue
-    private var inbound: [VsockInbound?]
+    private var inbound: ObjectTable<VsockInbound>
+    /// A packet header for each transmit slot.
     private var headers: IOBuffer
-    private var freeHeaders: [Int] = []
-    private var transmissions: [Transmission?]
-    private var controls: [VsockHeader] = []
-    private var blocked: [Waiter<Bool>] = []
-    private var listeners: [VsockListener] = []
-    private var table: [VsockStream?]
+    /// The packets with bytes that the device has, by their slots.
+    private var outbound: ObjectTable<VsockOutbound>
+    private var controls = ObjectList<VsockControl>()
+    private var blocked = ObjectList<Waiter<Bool>>()
+    private var listeners = ObjectList<VsockListener>()
+    private var table: ObjectTable<VsockStream>
     private var isBroken = false
 
     /// The connections there are.
@@ -51,17 +45,16 @@ import ToroVirtio
         cid = number
         receiveQueue = try setup.makeQueue(0, size: Self.receiveSlots)
         transmitQueue = try setup.makeQueue(1, size: Self.transmitSlots)
-        inbound = [VsockInbound?](repeating: nil, count: Int(receiveQueue.size))
+        inbound = ObjectTable(count: Int(receiveQueue.size))
         let slots = Int(transmitQueue.size)
-        transmissions = [Transmission?](repeating: nil, count: slots)
-        table = [VsockStream?](repeating: nil, count: Self.tableSize)
+        outbound = ObjectTable(count: slots)
+        table = ObjectTable(count: Self.tableSize)
         do throws(OutOfMemory) {
             headers = try IOBuffer(capacity: slots * 64)
         } catch {
             throw .outOfMemory(error)
         }
         headers.didFill(slots * 64)
-        for index in 0..<slots { freeHeaders.append(index) }
         setup.finish()
         refill()
     }
@@ -87,10 +80,8 @@ import ToroVirtio
         do throws(VirtqueueError) {
             while let (slot, _) = try transmitQueue.popUsed() {
                 worked = true
-                guard let done = transmissions[Int(slot)] else { continue }
-                transmissions[Int(slot)] = nil
-                freeHeaders.append(done.header)
-                done.waiter?.resume(true)
+                outbound[Int(slot)]?.waiter?.resume(true)
+                outbound[Int(slot)] = nil
             }
             for _ in 0..<receiveQueue.size {
                 guard let (slot, written) = try receiveQueue.popUsed() else { break }
@@ -197,26 +188,22 @@ import ToroVirtio
     private func post(_ header: VsockHeader) {
         // A device that asks and asks, and never takes an answer, is given up.
         guard controls.count < Self.controlLimit else { return fail() }
-        controls.append(header)
+        controls.append(VsockControl(header))
         flush()
     }
 
     /// Puts as many packets without bytes into the queue as there is room for, then wakes senders.
     private func flush() {
         var done = 0
-        while done < controls.count, let place = freeHeaders.last {
-            let address = write(controls[done], at: place)
-            let segments: InlineArray<1, VirtqueueSegment> = [address]
-            guard let slot = transmitQueue.add(segments.span) else { break }
-            freeHeaders.removeLast()
-            transmissions[Int(slot)] = Transmission(header: place, packet: nil, waiter: nil)
+        while done < controls.count, transmitQueue.hasRoom(for: 1) {
+            let segments: InlineArray<1, VirtqueueSegment> = [write(controls[done].header)]
+            _ = transmitQueue.add(segments.span)
             done += 1
         }
-        // After a burst its memory goes back.
-        if done == controls.count, done > 64 { controls = [] } else { controls.removeFirst(done) }
+        controls.removeFirst(done)
         notify()
-        guard controls.isEmpty, !freeHeaders.isEmpty, !blocked.isEmpty else { return }
-        for waiter in blocked { waiter.resume(true) }
+        guard controls.isEmpty, transmitQueue.hasRoom(for: 3) else { return }
+        for index in 0..<blocked.count { blocked[index].resume(true) }
         blocked.removeAll()
     }
 
@@ -227,7 +214,7 @@ import ToroVirtio
         _ packet: VsockOutbound, _ count: Int, of stream: VsockStream
     ) -> Waiter<Bool> {
         let waiter = Waiter<Bool>()
-        guard controls.isEmpty, let place = freeHeaders.last else {
+        guard controls.isEmpty, transmitQueue.hasRoom(for: 3) else {
             blocked.append(waiter)
             return waiter
         }
@@ -235,25 +222,26 @@ import ToroVirtio
         var connection = stream.connection
         let header = connection.header(.readWrite, from: cid, length: count)
         let segments: InlineArray<3, VirtqueueSegment> = [
-            write(header, at: place), head.length == 0 ? body : head, body,
+            write(header), head.length == 0 ? body : head, body,
         ]
         let parts = head.length == 0 || body.length == 0 ? 2 : 3
         guard let slot = transmitQueue.add(segments.span.extracting(0..<parts)) else {
-            blocked.append(waiter)
-            return waiter
+            fatalError("a queue with room takes no packet")
         }
         stream.connection = connection
-        freeHeaders.removeLast()
-        transmissions[Int(slot)] = Transmission(header: place, packet: packet, waiter: waiter)
+        outbound[Int(slot)] = packet
+        packet.waiter = waiter
         packet.sending = count
         notify()
         return waiter
     }
 
-    private func write(_ header: VsockHeader, at place: Int) -> VirtqueueSegment {
+    /// Writes the header of the packet that is sent next.
+    private func write(_ header: VsockHeader) -> VirtqueueSegment {
+        let offset = Int(transmitQueue.nextSlot) * 64
         var span = headers.mutableBytes
-        header.emit(to: &span, at: place * 64)
-        return .readable(headers.deviceAddress + UInt64(place * 64), VsockHeader.size)
+        header.emit(to: &span, at: offset)
+        return .readable(headers.deviceAddress + UInt64(offset), VsockHeader.size)
     }
 
     private func notify() {
@@ -263,12 +251,14 @@ import ToroVirtio
     // MARK: The table
 
     private func listener(of port: UInt32) -> VsockListener? {
-        for listener in listeners where listener.port == port { return listener }
+        for index in 0..<listeners.count where listeners[index].port == port {
+            return listeners[index]
+        }
         return nil
     }
 
     func remove(_ listener: VsockListener) {
-        listeners.removeAll { $0 === listener }
+        listeners.remove(listener)
     }
 
     private static func place(_ addresses: VsockAddresses) -> Int {
@@ -311,15 +301,20 @@ import ToroVirtio
         isBroken = true
         controls.removeAll()
         transport.writeStatus([])
-        for index in table.indices {
+        for index in 0..<table.count {
             while let stream = table[index] { stream.end(.deviceFailed) }
         }
-        for index in transmissions.indices {
-            transmissions[index]?.waiter?.resume(false)
-            transmissions[index] = nil
+        for slot in 0..<outbound.count {
+            outbound[slot]?.waiter?.resume(false)
+            outbound[slot] = nil
         }
-        for waiter in blocked { waiter.resume(false) }
-        blocked.removeAll()
-        for listener in listeners { listener.close() }
+        while !blocked.isEmpty { blocked.removeLast().resume(false) }
+        while !listeners.isEmpty { listeners.removeLast().close() }
     }
+}
+
+/// A packet without bytes that waits for the device.
+private final class VsockControl {
+    let header: VsockHeader
+    init(_ header: VsockHeader) { self.header = header }
 }

@@ -6,7 +6,7 @@ public import ToroCore
     public let port: UInt32
     private let backlog: Int
     private let device: VsockDriver
-    private var waiting: [VsockStream] = []
+    private var waiting = ObjectList<VsockStream>()
     private var acceptor: Waiter<Bool>?
     private var isClosed = false
 
@@ -14,7 +14,6 @@ public import ToroCore
         self.device = device
         self.port = port
         self.backlog = backlog
-        waiting.reserveCapacity(min(backlog, 128))
     }
 
     /// The next connection; see ``ToroCore/Listener``.
@@ -42,8 +41,7 @@ public import ToroCore
         guard !isClosed else { return }
         isClosed = true
         device.remove(self)
-        for stream in waiting { stream.close() }
-        waiting.removeAll()
+        while !waiting.isEmpty { waiting.removeLast().close() }
         acceptor?.resume(true)
     }
 

@@ -17,7 +17,7 @@ import ToroVirtio
     /// The next stream in the driver's table.
     var next: VsockStream?
 
-    private var inbox: [VsockInbound] = []
+    private var inbox = ObjectList<VsockInbound>()
     private var receiver: Waiter<Bool>?
     private var sender: Waiter<Bool>?
     private var failure: StreamError?
@@ -198,6 +198,8 @@ import ToroVirtio
     let total: Int
     /// The bytes that the device has now.
     var sending = 0
+    /// Who waits for the device to give them back.
+    var waiter: Waiter<Bool>?
     /// Why the rest is not sent.
     var failure: StreamError?
 

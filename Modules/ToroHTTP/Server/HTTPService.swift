@@ -8,7 +8,7 @@ import ToroCore
     /// Whether connections end after the exchange they are in.
     private(set) var isStopping = false
     /// The connections there are.
-    private var connections: [HTTPConnection] = []
+    private var connections = ObjectList<HTTPConnection>()
     /// Whether the server's task was cancelled, and the connections' tasks with it.
     private var isCancelled = false
     /// Who waits for one to end.
@@ -44,23 +44,19 @@ import ToroCore
 
     private func cancel() {
         isCancelled = true
-        for connection in connections { connection.task?.cancel() }
+        for index in 0..<connections.count { connections[index].task?.cancel() }
     }
 
     private func remove(_ connection: HTTPConnection) {
-        for index in connections.indices where connections[index] === connection {
-            connections.swapAt(index, connections.count - 1)
-            connections.removeLast()
-            break
-        }
-        // After a burst the table's memory goes back.
-        if connections.isEmpty, connections.capacity > 64 { connections = [] }
+        connections.remove(connection)
         waiting?.resume(true)
     }
 
     /// Ends idle connections now and the others after the exchange they are in.
     func stop() {
         isStopping = true
-        for connection in connections where connection.isIdle { connection.stream.close() }
+        for index in 0..<connections.count where connections[index].isIdle {
+            connections[index].stream.close()
+        }
     }
 }
