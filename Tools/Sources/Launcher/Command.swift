@@ -33,7 +33,7 @@ public enum Command {
     }
 
     /// Runs a program and captures what it writes, standard error included; ended with SIGKILL
-    /// after `limit` seconds.
+    /// after `limit` seconds, with all that it has started.
     public static func capture(
         _ program: String, _ arguments: [String], in folder: String? = nil, limit: Double = 900
     ) throws(LaunchError) -> Finished {
@@ -53,7 +53,7 @@ public enum Command {
         let pid = process.processIdentifier
         let timer = DispatchSource.makeTimerSource()
         timer.schedule(deadline: .now() + limit)
-        timer.setEventHandler { kill(pid, SIGKILL) }
+        timer.setEventHandler { ProcessTree.end(pid) }
         timer.resume()
         let data = pipe.fileHandleForReading.readDataToEndOfFile()
         process.waitUntilExit()

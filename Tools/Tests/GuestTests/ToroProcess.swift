@@ -74,28 +74,7 @@ final class ToroProcess: @unchecked Sendable {
 
     /// The processes below `toro`: name and id.
     var parts: [(name: String, pid: Int32)] {
-        var all: [(name: String, pid: Int32, parent: Int32)] = []
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
-        for pid in names.compactMap(Int32.init) {
-            guard let line = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),
-                let open = line.firstIndex(of: "("), let close = line.lastIndex(of: ")")
-            else { continue }
-            let rest = line[line.index(after: close)...].split(separator: " ")
-            guard rest.count > 1, rest[0] != "Z", let parent = Int32(rest[1]) else { continue }
-            all.append((String(line[line.index(after: open)..<close]), pid, parent))
-        }
-        var below: Set<Int32> = [process.processIdentifier]
-        var found: [(name: String, pid: Int32)] = []
-        var grew = true
-        while grew {
-            grew = false
-            for entry in all where below.contains(entry.parent) && !below.contains(entry.pid) {
-                below.insert(entry.pid)
-                found.append((entry.name, entry.pid))
-                grew = true
-            }
-        }
-        return found
+        ProcessTree().below(process.processIdentifier)
     }
 
     /// Whether `pid` runs.

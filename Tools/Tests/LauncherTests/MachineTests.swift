@@ -38,8 +38,10 @@ import Testing
         #expect(Command.find("sh") != nil)
     }
 
-    @Test func aHangingProgramIsEnded() throws {
-        let ended = try Command.capture("/bin/sleep", ["60"], limit: 0.1)
+    // The second one is in a session of its own and holds the pipe that is read.
+    @Test(arguments: ["sleep 60", "setsid sleep 60 & sleep 60"])
+    func aHangingProgramIsEnded(_ script: String) throws {
+        let ended = try Command.capture("/bin/sh", ["-c", script], limit: 0.5)
         #expect(ended.status == 128 + SIGKILL)
     }
 }
