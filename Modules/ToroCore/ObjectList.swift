@@ -15,7 +15,10 @@ public struct ObjectList<Element: AnyObject> {
     public var isEmpty: Bool { objects.places.isEmpty }
 
     /// The object at `index`, counted from 0; traps if there is none.
-    public subscript(index: Int) -> Element { Objects.typed(objects[index]) }
+    public subscript(index: Int) -> Element {
+        get { Objects.typed(objects[index]) }
+        set { objects[index] = newValue }
+    }
 
     /// The object that was added last.
     public var last: Element? { isEmpty ? nil : self[count - 1] }

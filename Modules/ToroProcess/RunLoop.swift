@@ -40,7 +40,7 @@ public struct RunLoopStatistics: Equatable, Sendable {
 
     /// The processor the loop runs on.
     public let processor: Hardware
-    private var drivers: [any Pollable] = []
+    private var drivers = ObjectList<Driver>()
     private var timers = TimerQueue()
 
     /// What the loop has done so far.
@@ -52,7 +52,7 @@ public struct RunLoopStatistics: Equatable, Sendable {
     }
 
     /// Polls `driver` from now on.
-    public func add(_ driver: any Pollable) { drivers.append(driver) }
+    public func add(_ driver: any Pollable) { drivers.append(Driver(driver)) }
 
     /// Monotonic time.
     public var now: Instant { processor.now }
@@ -87,7 +87,7 @@ public struct RunLoopStatistics: Equatable, Sendable {
             statistics.jobs += 1
             worked = true
         }
-        for driver in drivers where driver.poll() { worked = true }
+        for index in 0..<drivers.count where drivers[index].device.poll() { worked = true }
         guard timers.next != nil else { return worked }
         let now = processor.now
         for _ in 0..<Self.batch {
@@ -104,13 +104,19 @@ public struct RunLoopStatistics: Equatable, Sendable {
         var armed = 0
         var isQuiet = !processor.hasJob
         while isQuiet, armed < drivers.count {
-            isQuiet = drivers[armed].arm()
+            isQuiet = drivers[armed].device.arm()
             armed += 1
         }
         if isQuiet {
             statistics.halts += 1
             processor.halt(until: timers.next)
         }
-        for index in 0..<armed { drivers[index].disarm() }
+        for index in 0..<armed { drivers[index].device.disarm() }
     }
+}
+
+/// A driver in the loop's list.
+private final class Driver {
+    let device: any Pollable
+    init(_ device: any Pollable) { self.device = device }
 }

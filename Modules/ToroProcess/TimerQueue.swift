@@ -3,19 +3,18 @@ import ToroCore
 /// Timers in the order of their deadlines, and of scheduling among equal ones: a binary heap whose
 /// entries know their places, so that a timer can be taken back without a search.
 public struct TimerQueue {
-    private struct Slot {
-        var number: UInt64
-        /// The timer's place in the heap; of a free slot, the next free one.
-        var place: Int
+    private final class Timer {
+        let slot: Int
+        /// 0 of a free timer.
+        var number: UInt64 = 0
+        var deadline = Instant.distantFuture
+        /// The timer's place in the heap; of a free timer, the slot of the next free one.
+        var place = -1
         var action: (@Core () -> Void)?
-    }
 
-    private struct Entry {
-        var deadline: Instant
-        var number: UInt64
-        var slot: Int
+        init(slot: Int) { self.slot = slot }
 
-        func precedes(_ other: Entry) -> Bool {
+        func precedes(_ other: Timer) -> Bool {
             deadline == other.deadline ? number < other.number : deadline < other.deadline
         }
     }
@@ -26,8 +25,9 @@ public struct TimerQueue {
     /// So many slots are kept when the queue gets empty.
     private static let keptSlots = 64
 
-    private var heap: [Entry] = []
-    private var slots: [Slot] = []
+    private var heap = ObjectList<Timer>()
+    /// Each timer in its slot, free ones too.
+    private var slots = ObjectList<Timer>()
     /// The first of the free slots, -1 if there is none.
     private var firstFree = -1
     private var ordinal: UInt64 = 0
@@ -39,94 +39,96 @@ public struct TimerQueue {
     public var count: Int { heap.count }
 
     /// The earliest deadline, nil if there is no timer.
-    public var next: Instant? { heap.first?.deadline }
+    public var next: Instant? { heap.isEmpty ? nil : heap[0].deadline }
 
     /// Adds a timer. O(log n). Traps beyond 1,048,576 timers.
     public mutating func schedule(
         at deadline: Instant, _ action: @escaping @Core () -> Void
     ) -> TimerID {
+        let timer = takeFree()
+        ordinal += 1
+        timer.number = ordinal << TimerQueue.slotBits | UInt64(timer.slot)
+        timer.deadline = deadline
+        timer.action = action
+        heap.append(timer)
+        rise(timer, from: heap.count - 1)
+        return TimerID(number: timer.number)
+    }
+
+    private mutating func takeFree() -> Timer {
         if firstFree < 0 {
             precondition(slots.count < TimerQueue.slotLimit, "too many timers")
             firstFree = slots.count
-            slots.append(Slot(number: 0, place: -1, action: nil))
+            slots.append(Timer(slot: firstFree))
         }
-        let slot = firstFree
-        firstFree = slots[slot].place
-        ordinal += 1
-        let number = ordinal << TimerQueue.slotBits | UInt64(slot)
-        slots[slot] = Slot(number: number, place: heap.count, action: action)
-        heap.append(Entry(deadline: deadline, number: number, slot: slot))
-        rise(from: heap.count - 1)
-        return TimerID(number: number)
+        let timer = slots[firstFree]
+        firstFree = timer.place
+        return timer
     }
 
     /// Takes a timer back; one that has fired or is unknown is ignored. O(log n).
     public mutating func cancel(_ timer: TimerID) {
         let slot = Int(timer.number & UInt64(TimerQueue.slotLimit - 1))
-        guard slot < slots.count, slots[slot].action != nil, slots[slot].number == timer.number
-        else { return }
-        remove(at: slots[slot].place)
+        guard timer.number > 0, slot < slots.count, slots[slot].number == timer.number else {
+            return
+        }
+        remove(slots[slot])
     }
 
     /// Takes the earliest timer out if it is due at `now`, and returns what to call.
     public mutating func popDue(at now: Instant) -> (@Core () -> Void)? {
-        guard let first = heap.first, first.deadline <= now, first.deadline < .distantFuture else {
-            return nil
-        }
-        let action = slots[first.slot].action
-        remove(at: 0)
+        guard let deadline = next, deadline <= now, deadline < .distantFuture else { return nil }
+        let timer = heap[0]
+        let action = timer.action
+        remove(timer)
         return action
     }
 
-    private mutating func remove(at place: Int) {
-        let slot = heap[place].slot
-        slots[slot] = Slot(number: 0, place: firstFree, action: nil)
-        firstFree = slot
+    private mutating func remove(_ timer: Timer) {
+        let place = timer.place
+        timer.number = 0
+        timer.action = nil
+        timer.place = firstFree
+        firstFree = timer.slot
         let last = heap.removeLast()
-        guard place < heap.count else {
-            if heap.isEmpty, slots.count > TimerQueue.keptSlots { giveBack() }
-            return
+        if last !== timer {
+            rise(last, from: place)
+            sink(last)
         }
-        put(last, at: place)
-        rise(from: place)
-        sink(from: slots[last.slot].place)
+        // After a burst of timers the tables' memory goes back.
+        if heap.isEmpty, slots.count > TimerQueue.keptSlots {
+            slots.removeAll()
+            firstFree = -1
+        }
     }
 
-    /// Gives the tables' memory back after a burst of timers.
-    private mutating func giveBack() {
-        heap = []
-        slots = []
-        firstFree = -1
+    private mutating func put(_ timer: Timer, at place: Int) {
+        heap[place] = timer
+        timer.place = place
     }
 
-    private mutating func put(_ entry: Entry, at place: Int) {
-        heap[place] = entry
-        slots[entry.slot].place = place
-    }
-
-    private mutating func rise(from start: Int) {
+    private mutating func rise(_ timer: Timer, from start: Int) {
         var place = start
-        let entry = heap[place]
         while place > 0 {
-            let parent = (place - 1) / 2
-            guard entry.precedes(heap[parent]) else { break }
-            put(heap[parent], at: place)
-            place = parent
+            let parent = heap[(place - 1) / 2]
+            guard timer.precedes(parent) else { break }
+            let above = parent.place
+            put(parent, at: place)
+            place = above
         }
-        put(entry, at: place)
+        put(timer, at: place)
     }
 
-    private mutating func sink(from start: Int) {
-        var place = start
-        let entry = heap[place]
+    private mutating func sink(_ timer: Timer) {
+        var place = timer.place
         while true {
             var child = 2 * place + 1
             guard child < heap.count else { break }
             if child + 1 < heap.count, heap[child + 1].precedes(heap[child]) { child += 1 }
-            guard heap[child].precedes(entry) else { break }
+            guard heap[child].precedes(timer) else { break }
             put(heap[child], at: place)
             place = child
         }
-        put(entry, at: place)
+        put(timer, at: place)
     }
 }

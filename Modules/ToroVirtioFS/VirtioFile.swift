@@ -55,8 +55,10 @@ public import ToroCore
     private let node: FUSENode
     private let handle: UInt64
     private var isOpen = true
-    private var entries: [DirectoryEntry] = []
+    /// The entries that were read, and where the next one of them is.
+    private var block: IOBuffer?
     private var position = 0
+    /// Where the host goes on.
     private var offset: UInt64 = 0
     private var hasEnded = false
     /// Blocks in a row without an entry.
@@ -77,16 +79,17 @@ public import ToroCore
 
     /// The next entry; see ``ToroCore/OpenDirectory``.
     public func next() async throws(FileError) -> DirectoryEntry? {
-        while let read = try nextBlock() {
+        while true {
+            if let entry = try nextEntry() { return entry }
+            guard let read = try nextBlock() else { return nil }
             try await session.run(read)
-            try take(read.end(nil).get())
+            try take(read)
         }
-        return nextEntry()
     }
 
-    /// The reading of a block; nil if there are entries, or there will be none.
+    /// The reading of a block; nil after the last one.
     private func nextBlock() throws(FileError) -> FUSERead? {
-        guard position == entries.count, !hasEnded else { return nil }
+        guard !hasEnded else { return nil }
         guard isOpen else { throw .stale }
         // A block may hold nothing but `.` and `..`; one after the other cannot.
         emptyBlocks += 1
@@ -99,11 +102,36 @@ public import ToroCore
         }
     }
 
-    private func nextEntry() -> DirectoryEntry? {
-        guard position < entries.count else { return nil }
-        emptyBlocks = 0
-        position += 1
-        return entries[position - 1]
+    private func take(_ read: FUSERead) throws(FileError) {
+        let buffer = try read.end(nil).get()
+        position = 0
+        hasEnded = buffer.isEmpty
+        block = consume buffer
+    }
+
+    /// The next entry of the block, nil if there is no more.
+    private func nextEntry() throws(FileError) -> DirectoryEntry? {
+        guard let buffer = block.take() else { return nil }
+        let entry = try nextEntry(in: buffer)
+        if entry != nil { block = consume buffer }
+        return entry
+    }
+
+    private func nextEntry(
+        in buffer: borrowing IOBuffer
+    ) throws(FileError) -> DirectoryEntry? {
+        while position < buffer.count {
+            // Each entry is 24 bytes at least, so the loop ends; a cut one breaks the protocol.
+            guard let parsed = FUSEDirectoryEntry(parsing: buffer.bytes, at: position) else {
+                throw .deviceFailed
+            }
+            position = parsed.end
+            offset = parsed.offset
+            if parsed.isDot { continue }
+            emptyBlocks = 0
+            return parsed.entry
+        }
+        return nil
     }
 
     /// Releases it at the host (FUSE_RELEASE, FUSE_RELEASEDIR), once.
@@ -111,21 +139,5 @@ public import ToroCore
         guard isOpen else { return }
         isOpen = false
         session.release(handle, of: node.id, directory: true)
-    }
-
-    private func take(_ block: borrowing IOBuffer) throws(FileError) {
-        entries.removeAll(keepingCapacity: true)
-        position = 0
-        hasEnded = block.isEmpty
-        var at = 0
-        while at < block.count {
-            // Each entry is 24 bytes at least, so the loop ends; a cut one breaks the protocol.
-            guard let parsed = FUSEDirectoryEntry(parsing: block.bytes, at: at) else {
-                throw .deviceFailed
-            }
-            at = parsed.end
-            offset = parsed.offset
-            if !parsed.isDot { entries.append(parsed.entry) }
-        }
     }
 }

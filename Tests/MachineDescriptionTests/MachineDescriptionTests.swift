@@ -139,9 +139,11 @@ struct Bytes {
                 MMIODevice(address: 4_273_997_312, size: 1024, interrupt: 7),
             ])
         #expect(KernelCommandLine.arguments(in: text.raw) == [Array("a b".utf8), []])
-        let environment = KernelCommandLine.environment(in: text.raw)
-        #expect(environment.map(\.name) == [Array("K".utf8), Array("L".utf8)])
-        #expect(environment.map(\.value) == [Array("v=1".utf8), []])
+        let value = KernelCommandLine.environment(in: text.raw) { $0 == Array("K".utf8) }
+        #expect(value == Array("v=1".utf8))
+        #expect(KernelCommandLine.environment(in: text.raw) { $0 == Array("L".utf8) } == [])
+        #expect(KernelCommandLine.environment(in: text.raw) { $0 == Array("M".utf8) } == nil)
+        #expect(KernelCommandLine.environment(in: text.raw) { _ in true } == [])
     }
 
     @Test(arguments: [
@@ -168,7 +170,7 @@ struct Bytes {
         let text = Array(
             "toro.arg=%4 toro.arg=% toro.arg=%zz toro.env==v toro.env=x toro.arg=ok".utf8)
         #expect(KernelCommandLine.arguments(in: text.raw) == [Array("ok".utf8)])
-        #expect(KernelCommandLine.environment(in: text.raw).isEmpty)
+        #expect(KernelCommandLine.environment(in: text.raw) { _ in true } == nil)
     }
 
     /// Bytes at random, made of what the parser looks for.

@@ -50,18 +50,20 @@ public struct KernelCommandLine: Sendable {
         return arguments
     }
 
-    /// The service's environment, decoded, in order.
-    public static func environment(in text: RawSpan) -> [(name: [UInt8], value: [UInt8])] {
-        var environment: [(name: [UInt8], value: [UInt8])] = []
+    /// The value, decoded, of the last entry of the service's environment whose name is wanted.
+    public static func environment(
+        in text: RawSpan, where isWanted: ([UInt8]) -> Bool
+    ) -> [UInt8]? {
+        var found: [UInt8]?
         forEachWord(of: text) { word in
             guard let rest = word.suffix(after: "toro.env="),
                 let equals = rest.first(UInt8(ascii: "=")), equals > 0,
-                let name = percentDecode(rest.extracting(0..<equals)),
+                let name = percentDecode(rest.extracting(0..<equals)), isWanted(name),
                 let value = percentDecode(rest.extracting(equals + 1..<rest.byteCount))
             else { return }
-            environment.append((name, value))
+            found = value
         }
-        return environment
+        return found
     }
 
     private static func forEachWord(of text: RawSpan, _ body: (RawSpan) -> Void) {

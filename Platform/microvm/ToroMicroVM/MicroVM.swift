@@ -24,23 +24,20 @@ import ToroVirtio
 
     /// Whether `toro run --env NAME=VALUE` gave this name, with whatever value.
     public func isSet(_ name: StaticString) -> Bool {
-        for entry in KernelCommandLine.environment(in: commandLine) {
-            // SAFETY: a static string has utf8CodeUnitCount bytes behind utf8Start.
-            let wanted = unsafe UnsafeBufferPointer(
-                start: name.utf8Start, count: name.utf8CodeUnitCount)
-            if unsafe entry.name.elementsEqual(wanted) { return true }
+        // SAFETY: a static string has utf8CodeUnitCount bytes behind utf8Start.
+        let wanted = unsafe UnsafeBufferPointer(
+            start: name.utf8Start, count: name.utf8CodeUnitCount)
+        let value = KernelCommandLine.environment(in: commandLine) {
+            unsafe $0.elementsEqual(wanted)
         }
-        return false
+        return value != nil
     }
 
     /// The value `toro run --env NAME=VALUE` gave, the last one if there are several.
     public func environment(_ name: String) -> String? {
         let wanted = Array(name.utf8)
-        var value: [UInt8]?
-        for entry in KernelCommandLine.environment(in: commandLine) where entry.name == wanted {
-            value = entry.value
-        }
-        return value.map { String(decoding: $0, as: UTF8.self) }
+        return KernelCommandLine.environment(in: commandLine) { $0 == wanted }
+            .map { String(decoding: $0, as: UTF8.self) }
     }
 
     private var commandLine: RawSpan {
