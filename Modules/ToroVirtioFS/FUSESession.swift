@@ -42,14 +42,14 @@ import ToroVirtio
 @Core final class FUSESession {
     /// The largest read that is asked for in one request.
     private static var readLimit: Int { 1 << 20 }
-    /// How many references are given back at a time.
-    private static var forgetBatch: Int { 64 }
 
     let channel: FUSEChannel
     let clock: any Timekeeper
     /// The most bytes that one READ may ask for.
     private(set) var readSize = 128 << 10
-    private var forgotten: [UInt64] = []
+    /// Nodes that nobody here knows any more, and how many; they are given back together.
+    private var forgotten = InlineArray<64, UInt64>(repeating: 0)
+    private var forgottenCount = 0
 
     init(_ channel: FUSEChannel, clock: any Timekeeper) {
         self.channel = channel
@@ -152,27 +152,27 @@ import ToroVirtio
 
     /// Notes that one reference to a node can be given back, and gives a batch back.
     func forget(_ node: UInt64) {
-        forgotten.append(node)
-        if forgotten.count >= Self.forgetBatch { giveBack() }
+        forgotten[forgottenCount] = node
+        forgottenCount += 1
+        if forgottenCount == forgotten.count { giveBack() }
     }
 
     /// BATCH_FORGET.
     private func giveBack() {
-        let batch = forgotten
-        forgotten.removeAll(keepingCapacity: true)
         do throws(FileError) {
             var message = try channel.message(
-                .batchForget, node: 0, arguments: 8 + 16 * batch.count, reply: 0)
-            message.append(UInt32(batch.count))
+                .batchForget, node: 0, arguments: 8 + 16 * forgottenCount, reply: 0)
+            message.append(UInt32(forgottenCount))
             message.appendZeros(4)
-            for node in batch {
-                message.append(node)
+            for index in 0..<forgottenCount {
+                message.append(forgotten[index])
                 message.append(UInt64(1))
             }
+            forgottenCount = 0
             channel.post(FUSERequest(message))
         } catch {
-            // Try again with the next batch.
-            forgotten = batch
+            // The others are tried again with the next one; the host keeps this one's number.
+            forgottenCount -= 1
         }
     }
 }

@@ -37,13 +37,15 @@ import ToroCore
     /// The answer when the file cannot be opened.
     func failure(_ error: FileError, _ request: HTTPRequest) -> HTTPResponse {
         if error == .isADirectory, !isDirectory(request) { return redirect(request) }
-        switch error {
-        case .notFound, .notADirectory, .nameTooLong, .isADirectory: return .explained(.notFound)
-        case .permissionDenied, .escapesRoot, .tooManyLinks: return .explained(.forbidden)
-        case .invalidPath: return .explained(.badRequest)
-        case .outOfMemory, .cancelled: return .explained(.serviceUnavailable)
-        default: return .explained(.internalServerError)
-        }
+        let status: HTTPStatus =
+            switch error {
+            case .notFound, .notADirectory, .nameTooLong, .isADirectory: .notFound
+            case .permissionDenied, .escapesRoot, .tooManyLinks: .forbidden
+            case .invalidPath: .badRequest
+            case .outOfMemory, .cancelled: .serviceUnavailable
+            default: .internalServerError
+            }
+        return .explained(status)
     }
 
     /// Sends the client to the same path with a slash behind it, for the links in an index to

@@ -141,9 +141,13 @@ import ToroCore
         guard var collected = gathered.take() else {
             let outcome = parser.parse(received.bytes)
             var length = received.count
-            if case .complete(let head) = outcome { length = head.length }
-            let isComplete = length < received.count || outcome != .incomplete
-            gathered = try? IOBuffer(capacity: isComplete ? length : service.limits.headBytes)
+            var room = length
+            switch outcome {
+            case .incomplete: room = service.limits.headBytes
+            case .complete(let head): (length, room) = (head.length, head.length)
+            case .refused: break
+            }
+            gathered = try? IOBuffer(capacity: room)
             gathered?.append(received.bytes.extracting(0..<length))
             keep(received, after: length)
             return outcome

@@ -11,7 +11,7 @@ extension HTTPRequestHead {
 
     /// Checks all header fields (RFC 9112 section 5) and draws the conclusions of sections 6.3
     /// and 9.3; a status if the request is refused. `bytes` end with the head.
-    mutating func parseFields(_ bytes: RawSpan) -> HTTPStatus? {
+    func parseFields(_ bytes: RawSpan) -> HTTPStatus? {
         var control = Control()
         var cursor = HTTPFieldCursor(offset: fields)
         while let field = cursor.next(in: bytes) {
@@ -23,7 +23,7 @@ extension HTTPRequestHead {
         return conclude(control)
     }
 
-    private mutating func read(
+    private func read(
         _ bytes: RawSpan, _ name: Range<Int>, _ value: Range<Int>, _ control: inout Control
     ) -> HTTPStatus? {
         if bytes.matches(name, "host") {
@@ -51,7 +51,7 @@ extension HTTPRequestHead {
         return nil
     }
 
-    private mutating func conclude(_ control: Control) -> HTTPStatus? {
+    private func conclude(_ control: Control) -> HTTPStatus? {
         guard control.hosts == 1 || (control.hosts == 0 && minorVersion == 0) else {
             return .badRequest
         }

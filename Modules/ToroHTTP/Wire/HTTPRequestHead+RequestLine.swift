@@ -1,7 +1,7 @@
 extension HTTPRequestHead {
     /// Reads `method SP request-target SP HTTP-version` (RFC 9112 section 3); a status if it is
     /// refused.
-    mutating func parseRequestLine(_ bytes: RawSpan, _ line: Range<Int>) -> HTTPStatus? {
+    func parseRequestLine(_ bytes: RawSpan, _ line: Range<Int>) -> HTTPStatus? {
         guard let first = bytes.first(ASCII.space, in: line), first > line.lowerBound,
             let second = bytes.first(ASCII.space, in: first + 1..<line.upperBound),
             second > first + 1
@@ -14,7 +14,7 @@ extension HTTPRequestHead {
         return parseTarget(bytes)
     }
 
-    private mutating func parseVersion(_ bytes: RawSpan, _ range: Range<Int>) -> HTTPStatus? {
+    private func parseVersion(_ bytes: RawSpan, _ range: Range<Int>) -> HTTPStatus? {
         let name: StaticString = "HTTP/"
         let digits = range.lowerBound + name.byteCount
         guard range.count == name.byteCount + 3 else { return .badRequest }
@@ -32,7 +32,7 @@ extension HTTPRequestHead {
     }
 
     /// Takes the target apart (section 3.2).
-    private mutating func parseTarget(_ bytes: RawSpan) -> HTTPStatus? {
+    private func parseTarget(_ bytes: RawSpan) -> HTTPStatus? {
         for index in target {
             let byte = bytes.byte(index)
             // A fragment never leaves the client; bytes over 0x7E must be percent-encoded.

@@ -1,5 +1,5 @@
 /// How the end of a request's body is found (RFC 9112 section 6).
-public enum HTTPFraming: Equatable, Sendable {
+enum HTTPFraming: Equatable {
     /// There is no body.
     case none
     /// So many bytes (`Content-Length`).
@@ -9,37 +9,37 @@ public enum HTTPFraming: Equatable, Sendable {
 }
 
 /// A request's head after it was parsed: offsets into its bytes, and what they mean.
-public struct HTTPRequestHead: Equatable, Sendable {
+final class HTTPRequestHead {
     /// The length of the head in bytes, the empty line included.
-    public internal(set) var length = 0
+    var length = 0
     /// What is asked for.
-    public internal(set) var method = HTTPMethod.other
+    var method = HTTPMethod.other
     /// Where the method's name is.
-    public internal(set) var methodName = 0..<0
+    var methodName = 0..<0
     /// Where the request-target is (RFC 9112 section 3.2).
-    public internal(set) var target = 0..<0
+    var target = 0..<0
     /// Where the target's path is, still percent-encoded; empty stands for `/`.
-    public internal(set) var path = 0..<0
+    var path = 0..<0
     /// Where the target's query is, without the question mark; nil if there is none.
-    public internal(set) var query: Range<Int>?
+    var query: Range<Int>?
     /// The minor version: 0 or 1.
-    public internal(set) var minorVersion: UInt8 = 1
+    var minorVersion: UInt8 = 1
     /// How the end of the body is found.
-    public internal(set) var framing = HTTPFraming.none
+    var framing = HTTPFraming.none
     /// Whether the connection may go on after this request (RFC 9112 section 9.3).
-    public internal(set) var keepsAlive = true
+    var keepsAlive = true
     /// Whether the client waits for 100 before it sends the body.
-    public internal(set) var expectsContinue = false
+    var expectsContinue = false
     /// Where the header fields begin.
-    public internal(set) var fields = 0
+    var fields = 0
 }
 
 /// One header field of a head: where its name and value are.
-public struct HTTPField: Equatable, Sendable {
+struct HTTPField {
     /// Where the name is.
-    public let name: Range<Int>
+    let name: Range<Int>
     /// Where the value is, blanks at its ends left out; nil in a line without a colon.
-    public let value: Range<Int>?
+    let value: Range<Int>?
 }
 
 /// Walks over the header fields of a head whose lines are known to end with CRLF.

@@ -10,9 +10,9 @@
 ///     case .complete(let head): …
 ///     case .refused(let status): …    // answer and close
 ///     }
-public struct HTTPRequestParser {
+struct HTTPRequestParser {
     /// What is known after a call of ``parse(_:)``.
-    public enum Outcome: Equatable, Sendable {
+    enum Outcome {
         /// The head has not ended yet.
         case incomplete
         /// The head is `length` bytes long; the body's bytes follow.
@@ -36,14 +36,14 @@ public struct HTTPRequestParser {
     private var targetEnded = false
 
     /// A parser for one request whose head and target are no longer than `limits` says.
-    public init(_ limits: HTTPLimits) {
+    init(_ limits: HTTPLimits) {
         headLimit = limits.headBytes
         targetLimit = limits.targetBytes
     }
 
     /// Looks at the bytes that are new since the last call. After an outcome other than
     /// `.incomplete` the parser is used up. O(new bytes), and O(head) once.
-    public mutating func parse(_ bytes: RawSpan) -> Outcome {
+    mutating func parse(_ bytes: RawSpan) -> Outcome {
         while scanned < bytes.byteCount {
             guard scanned < headLimit else { return tooLong }
             let byte = bytes.byte(scanned)
@@ -81,7 +81,7 @@ public struct HTTPRequestParser {
 
     /// Checks a head whose lines are known to end with CRLF and to hold no control character.
     private static func parseHead(_ bytes: RawSpan, _ start: Int, length: Int) -> Outcome {
-        var head = HTTPRequestHead()
+        let head = HTTPRequestHead()
         head.length = length
         guard let lineEnd = bytes.first(ASCII.carriageReturn, in: start..<length) else {
             return .refused(.badRequest)
