@@ -42,7 +42,8 @@ let package = Package(
         .target(
             name: "CMicroVM", dependencies: ["CToroCore"], path: "Platform/microvm/CMicroVM"),
         .target(
-            name: "MachineDescription", path: "Platform/microvm/MachineDescription",
+            name: "MachineDescription", dependencies: ["ToroCore"],
+            path: "Platform/microvm/MachineDescription",
             swiftSettings: settings),
         .target(
             name: "ToroMicroVM",

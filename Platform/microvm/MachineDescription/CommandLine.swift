@@ -1,12 +1,37 @@
+public import ToroCore
+
 /// A virtio device on the command line: `virtio_mmio.device=512@0xfeb00000:5`
 /// (Linux, Documentation/admin-guide/kernel-parameters.txt).
-public struct MMIODevice: Equatable, Sendable {
+public final class MMIODevice: Sendable {
     /// The address of its register window.
-    public var address: UInt64
+    public let address: UInt64
     /// The window's length in bytes.
-    public var size: UInt64
+    public let size: UInt64
     /// The number of its interrupt line.
-    public var interrupt: UInt32
+    public let interrupt: UInt32
+
+    /// Parses `SIZE[K|M]@ADDRESS:IRQ[:ID]`; nil if it is none.
+    init?(parsing text: RawSpan) {
+        guard var sizeEnd = text.first(UInt8(ascii: "@")),
+            let colon = text.first(UInt8(ascii: ":"), from: sizeEnd)
+        else { return nil }
+        let addressStart = sizeEnd + 1
+        let end = text.first(UInt8(ascii: ":"), from: colon + 1) ?? text.byteCount
+        var shift: UInt64 = 0
+        switch text.load(UInt8.self, at: sizeEnd - 1) {
+        case UInt8(ascii: "K"): shift = 10
+        case UInt8(ascii: "M"): shift = 20
+        default: break
+        }
+        if shift > 0 { sizeEnd -= 1 }
+        guard let size = number(text.extracting(0..<sizeEnd)), size > 0, size <= 1 << 20,
+            let address = number(text.extracting(addressStart..<colon)),
+            let interrupt = number(text.extracting(colon + 1..<end)), interrupt < 256
+        else { return nil }
+        self.address = address
+        self.size = size << shift
+        self.interrupt = UInt32(interrupt)
+    }
 }
 
 /// What the launcher and the machine tell the guest on the kernel's command line.
@@ -17,11 +42,11 @@ public struct MMIODevice: Equatable, Sendable {
 ///
 /// Words of others, and malformed ones, are left alone. What boot needs is read at once; arguments
 /// and environment are read by those who ask, and cost an image that does not ask nothing.
-public struct KernelCommandLine: Sendable {
+public struct KernelCommandLine {
     /// Seconds and nanoseconds since 1970 at the time the machine was started.
     public private(set) var epoch: (seconds: Int64, nanoseconds: UInt32)?
     /// The virtio-mmio devices, in order.
-    public private(set) var devices: [MMIODevice] = []
+    public private(set) var devices = ObjectList<MMIODevice>()
 
     /// The longest command line that is read, in bytes.
     public static let maximumLength = 65536
@@ -88,29 +113,6 @@ public struct KernelCommandLine: Sendable {
         }
         for _ in digits..<9 { nanoseconds *= 10 }
         return (Int64(seconds), UInt32(min(nanoseconds, 999_999_999)))
-    }
-}
-
-extension MMIODevice {
-    /// Parses `SIZE[K|M]@ADDRESS:IRQ[:ID]`; nil if it is none.
-    init?(parsing text: RawSpan) {
-        guard var sizeEnd = text.first(UInt8(ascii: "@")),
-            let colon = text.first(UInt8(ascii: ":"), from: sizeEnd)
-        else { return nil }
-        let addressStart = sizeEnd + 1
-        let end = text.first(UInt8(ascii: ":"), from: colon + 1) ?? text.byteCount
-        var shift: UInt64 = 0
-        switch text.load(UInt8.self, at: sizeEnd - 1) {
-        case UInt8(ascii: "K"): shift = 10
-        case UInt8(ascii: "M"): shift = 20
-        default: break
-        }
-        if shift > 0 { sizeEnd -= 1 }
-        guard let size = number(text.extracting(0..<sizeEnd)), size > 0, size <= 1 << 20,
-            let address = number(text.extracting(addressStart..<colon)),
-            let interrupt = number(text.extracting(colon + 1..<end)), interrupt < 256
-        else { return nil }
-        self.init(address: address, size: size << shift, interrupt: UInt32(interrupt))
     }
 }
 

@@ -71,21 +71,31 @@ public struct MemoryMap: Sendable {
         return size
     }
 
-    /// Calls `body` with each range of whole pages of RAM inside `window` that meets none of
-    /// `reserved`, in ascending order within each range of RAM.
-    @inline(never) public func forEachFree<Failure: Error>(
-        in window: PhysicalRange, except reserved: Span<PhysicalRange>,
-        _ body: (PhysicalRange) throws(Failure) -> Void
-    ) throws(Failure) {
-        for index in 0..<count {
-            var rest = PhysicalRange(
-                max(self[index].start, window.start), min(self[index].end, window.end))
-            while let free = MemoryMap.takeFree(from: &rest, except: reserved) { try body(free) }
+    /// How far ``nextFree(_:in:except:)`` has come.
+    public struct Cursor {
+        fileprivate var index = 0
+        fileprivate var rest = PhysicalRange(0, 0)
+
+        /// Before the first range.
+        public init() {}
+    }
+
+    /// The next range of whole pages of RAM inside `window` that meets none of `reserved`, nil
+    /// after the last; in ascending order within each range of RAM.
+    @inline(never) public func nextFree(
+        _ cursor: inout Cursor, in window: PhysicalRange, except reserved: Span<PhysicalRange>
+    ) -> PhysicalRange? {
+        while true {
+            if let free = MemoryMap.takeFree(from: &cursor.rest, except: reserved) { return free }
+            guard cursor.index < count else { return nil }
+            let range = ranges[cursor.index]
+            cursor.rest = PhysicalRange(max(range.start, window.start), min(range.end, window.end))
+            cursor.index += 1
         }
     }
 
     /// Takes the next range of whole pages that meets none of `reserved` from the front of `rest`.
-    @inline(never) public static func takeFree(
+    private static func takeFree(
         from rest: inout PhysicalRange, except reserved: Span<PhysicalRange>
     ) -> PhysicalRange? {
         while !rest.isEmpty {

@@ -77,7 +77,8 @@ import ToroCore
             clock.setEpoch(
                 words.epoch.map { WallTime(seconds: $0.seconds, nanoseconds: $0.nanoseconds) })
             try Memory.mapDevice(pages, IOAPIC.base, size: 4096)
-            for device in words.devices {
+            for index in 0..<words.devices.count {
+                let device = words.devices[index]
                 try Memory.mapDevice(pages, device.address, size: device.size)
             }
             let core = Core()

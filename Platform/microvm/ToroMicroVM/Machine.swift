@@ -7,7 +7,7 @@ import ToroCore
 @safe enum Machine {
     // SAFETY: written by the first core before the first task runs, and then only read.
     nonisolated(unsafe) private(set) static var commandLine: (address: UInt64, length: Int) = (0, 0)
-    nonisolated(unsafe) private(set) static var devices: [MMIODevice] = []
+    nonisolated(unsafe) private(set) static var devices = ObjectList<MMIODevice>()
     nonisolated(unsafe) private(set) static var loop: CoreLoop?
 
     /// Where the kernel's command line is, which stays there.
@@ -15,7 +15,7 @@ import ToroCore
         unsafe commandLine = (address, length)
     }
 
-    static func start(devices: [MMIODevice], loop: CoreLoop) {
+    static func start(devices: ObjectList<MMIODevice>, loop: CoreLoop) {
         unsafe self.devices = devices
         unsafe self.loop = loop
     }

@@ -31,16 +31,21 @@ import ToroMemory
     ) throws(PageMapError) -> PageMap {
         // SAFETY: the first core runs this once, before there is another.
         unsafe self.map = map
-        map.forEachFree(in: bootWindow, except: reserved) { Frames.add($0) }
+        add(map, bootWindow, except: reserved)
         let pages = try pageMap(of: map)
         try mapPerCore(in: pages)
         copyTrampoline()
         unsafe first = pages
         toro_write_cr3(pages.root)
-        map.forEachFree(in: PhysicalRange(bootWindow.end, .max), except: reserved) {
-            Frames.add($0)
-        }
+        add(map, PhysicalRange(bootWindow.end, .max), except: reserved)
         return pages
+    }
+
+    private static func add(
+        _ map: MemoryMap, _ window: PhysicalRange, except reserved: Span<PhysicalRange>
+    ) {
+        var cursor = MemoryMap.Cursor()
+        while let free = map.nextFree(&cursor, in: window, except: reserved) { Frames.add(free) }
     }
 
     /// A map with everything that all cores have in common.
@@ -59,9 +64,9 @@ import ToroMemory
             PhysicalRange(0, 4096), PhysicalRange(trampoline, trampoline + 4096), legacy,
             PhysicalRange(text, end),
         ]
-        try map.forEachFree(
-            in: PhysicalRange(0, .max), except: special.span
-        ) { range throws(PageMapError) in
+        let everywhere = PhysicalRange(0, .max)
+        var cursor = MemoryMap.Cursor()
+        while let range = map.nextFree(&cursor, in: everywhere, except: special.span) {
             try identity(pages, range.start, range.end, .write)
         }
         return pages

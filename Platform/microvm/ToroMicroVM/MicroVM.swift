@@ -7,14 +7,14 @@ import ToroVirtio
 ///
 /// A unit adds its own words in an extension of ``VirtioBus``: `vm.virtioFS(tag:)`, `vm.vsock()`.
 @Core public final class MicroVM {
-    let slots: [MMIODevice]
+    let slots: ObjectList<MMIODevice>
     /// A bit for each slot whose device has a driver.
     var claimed: UInt64 = 0
 
     #if hasFeature(Embedded)
     init() { slots = unsafe Machine.devices }
     #else
-    init() { slots = [] }
+    init() { slots = ObjectList() }
     #endif
 
     /// The service's arguments: what stands behind `--` of `toro run`.
