@@ -84,8 +84,24 @@ extension RawSpan {
         return true
     }
 
+    /// Whether the bytes from `start` on are those of `text` in `part`, which the span has room for.
+    @inline(never) func matches(
+        from start: Int, _ text: StaticString, _ part: Range<Int>
+    ) -> Bool {
+        for index in part where byte(start + index - part.lowerBound) != text.byte(index) {
+            return false
+        }
+        return true
+    }
+
+    /// Whether the bytes in `range` are a token (RFC 9110 section 5.6.2).
+    @inline(never) func isToken(_ range: Range<Int>) -> Bool {
+        for index in range where !ASCII.isToken(byte(index)) { return false }
+        return !range.isEmpty
+    }
+
     /// `range` without spaces and tabs at its ends (OWS, RFC 9110 section 5.6.3).
-    func trimmed(_ range: Range<Int>) -> Range<Int> {
+    @inline(never) func trimmed(_ range: Range<Int>) -> Range<Int> {
         var start = range.lowerBound
         var end = range.upperBound
         while start < end, isBlank(start) { start += 1 }

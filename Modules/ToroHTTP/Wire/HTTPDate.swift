@@ -77,9 +77,9 @@ struct HTTPDate: Equatable {
     init?(_ bytes: RawSpan, _ range: Range<Int>) {
         var date = HTTPDate.Fields()
         guard
-            date.match(bytes, range, "w, D m Y h:n:s GMT")
-                || date.match(bytes, range, "W, D-m-y h:n:s GMT")
-                || date.match(bytes, range, "w m d h:n:s Y"),
+            date.match(bytes, range, "w, 2 m 0 3:4:5 GMT")
+                || date.match(bytes, range, "W, 2-m-y 3:4:5 GMT")
+                || date.match(bytes, range, "w m d 3:4:5 0"),
             let seconds = date.seconds
         else { return nil }
         self.seconds = seconds
@@ -87,26 +87,24 @@ struct HTTPDate: Equatable {
 
     /// The numbers of a date while it is read.
     private struct Fields {
-        var year: Int64 = 0
-        var month: Int64 = 0
-        var day: Int64 = 0
-        var hour: Int64 = 0
-        var minute: Int64 = 0
-        var second: Int64 = 0
+        /// Year, month, day, hour, minute, second.
+        var numbers = InlineArray<6, Int64>(repeating: 0)
 
         /// The point in time; nil if there is no such day or time. A leap second is taken as the
         /// second before it.
         var seconds: Int64? {
+            let (year, month, day) = (numbers[0], numbers[1], numbers[2])
+            let (hour, minute, second) = (numbers[3], numbers[4], numbers[5])
             guard year >= 1, day >= 1, hour < 24, minute < 60, second <= 60 else { return nil }
             let days = HTTPDate.days(year, month, day)
             guard HTTPDate.civil(days) == (year, month, day) else { return nil }
             return days * HTTPDate.secondsPerDay + hour * 3_600 + minute * 60 + min(second, 59)
         }
 
-        /// Reads `range` after a pattern: `w` and `W` a weekday, short or in full, `D` two digits
-        /// of a day, `d` the same with a blank for a leading zero, `m` a month's name, `Y` and `y`
-        /// four or two digits of a year, `h`, `n`, `s` two digits of a time; all else stands for
-        /// itself.
+        /// Reads `range` after a pattern: `w` and `W` a weekday, short or in full, `m` a month's
+        /// name, `0` the four digits of a year, `2` to `5` the two digits of the number of that
+        /// place, `y` two digits of a year, `d` a day with a blank for a leading zero; all else
+        /// stands for itself.
         mutating func match(
             _ bytes: RawSpan, _ range: Range<Int>, _ pattern: StaticString
         ) -> Bool {
@@ -123,61 +121,49 @@ struct HTTPDate: Equatable {
 
         private static func width(_ code: UInt8, _ bytes: RawSpan, _ rest: Range<Int>) -> Int {
             switch code {
-            case UInt8(ascii: "w"), UInt8(ascii: "m"): return 3
+            case UInt8(ascii: "w"), UInt8(ascii: "m"): 3
             case UInt8(ascii: "W"):
-                return (bytes.first(ASCII.comma, in: rest) ?? rest.lowerBound) - rest.lowerBound
-            case UInt8(ascii: "D"), UInt8(ascii: "d"), UInt8(ascii: "y"), UInt8(ascii: "h"),
-                UInt8(ascii: "n"), UInt8(ascii: "s"):
-                return 2
-            case UInt8(ascii: "Y"): return 4
-            default: return 1
+                // "Monday" is the shortest.
+                max((bytes.first(ASCII.comma, in: rest) ?? 0) - rest.lowerBound, 6)
+            case UInt8(ascii: "0"): 4
+            case UInt8(ascii: "2")...UInt8(ascii: "5"), UInt8(ascii: "y"), UInt8(ascii: "d"): 2
+            default: 1
             }
         }
 
         private mutating func take(_ code: UInt8, _ bytes: RawSpan, _ field: Range<Int>) -> Bool {
+            var digits = field
+            var place = Int(code & 0xF)
             switch code {
-            case UInt8(ascii: "w"): return index(bytes, field, HTTPDate.weekdays) != nil
-            case UInt8(ascii: "W"):
-                guard field.count >= 6 else { return false }
-                let short = field.lowerBound..<field.lowerBound + 3
-                return index(bytes, short, HTTPDate.weekdays) != nil
+            case UInt8(ascii: "w"), UInt8(ascii: "W"):
+                return index(bytes, field.lowerBound, HTTPDate.weekdays) != nil
             case UInt8(ascii: "m"):
-                guard let place = index(bytes, field, HTTPDate.months) else { return false }
-                month = Int64(place) + 1
+                guard let month = index(bytes, field.lowerBound, HTTPDate.months) else {
+                    return false
+                }
+                numbers[1] = Int64(month) + 1
                 return true
-            case UInt8(ascii: "Y"): return read(bytes, field, &year)
-            case UInt8(ascii: "y"):
-                guard read(bytes, field, &year) else { return false }
-                // Two digits: 1970 to 2069.
-                year += year < 70 ? 2_000 : 1_900
-                return true
-            case UInt8(ascii: "D"): return read(bytes, field, &day)
+            case UInt8(ascii: "0")...UInt8(ascii: "5"): break
+            case UInt8(ascii: "y"): place = 0
             case UInt8(ascii: "d"):
-                let blank = bytes.byte(field.lowerBound) == ASCII.space
-                return read(bytes, blank ? field.lowerBound + 1..<field.upperBound : field, &day)
-            case UInt8(ascii: "h"): return read(bytes, field, &hour)
-            case UInt8(ascii: "n"): return read(bytes, field, &minute)
-            case UInt8(ascii: "s"): return read(bytes, field, &second)
+                place = 2
+                if bytes.byte(field.lowerBound) == ASCII.space {
+                    digits = field.lowerBound + 1..<field.upperBound
+                }
             default: return bytes.byte(field.lowerBound) == code
             }
-        }
-
-        private func read(_ bytes: RawSpan, _ field: Range<Int>, _ number: inout Int64) -> Bool {
-            guard let value = bytes.decimal(field) else { return false }
-            number = Int64(value)
+            guard let value = bytes.decimal(digits) else { return false }
+            numbers[place] = Int64(value)
+            // Two digits: 1970 to 2069.
+            if code == UInt8(ascii: "y") { numbers[0] += value < 70 ? 2_000 : 1_900 }
             return true
         }
 
-        private func index(
-            _ bytes: RawSpan, _ field: Range<Int>, _ names: StaticString
-        ) -> Int? {
-            for index in 0..<names.byteCount / 3 {
-                var same = true
-                for place in 0..<3
-                where bytes.byte(field.lowerBound + place) != names.byte(index * 3 + place) {
-                    same = false
-                }
-                if same { return index }
+        /// Which of `names`, of three letters each, stands at `start`.
+        private func index(_ bytes: RawSpan, _ start: Int, _ names: StaticString) -> Int? {
+            for index in 0..<names.byteCount / 3
+            where bytes.matches(from: start, names, index * 3..<index * 3 + 3) {
+                return index
             }
             return nil
         }

@@ -27,16 +27,11 @@ public enum HTTPMethod: UInt8, Sendable {
         for code in 0..<HTTPMethod.other.rawValue {
             guard let method = HTTPMethod(rawValue: code) else { continue }
             let name = method.name
-            guard name.byteCount == range.count else { continue }
-            var same = true
-            for index in 0..<name.byteCount
-            where bytes.byte(range.lowerBound + index) != name.byte(index) {
-                same = false
-            }
-            if same {
-                self = method
-                return
-            }
+            guard name.byteCount == range.count,
+                bytes.matches(from: range.lowerBound, name, 0..<name.byteCount)
+            else { continue }
+            self = method
+            return
         }
     }
 

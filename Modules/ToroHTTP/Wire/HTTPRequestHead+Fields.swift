@@ -16,8 +16,7 @@ extension HTTPRequestHead {
         var cursor = HTTPFieldCursor(offset: fields)
         while let field = cursor.next(in: bytes) {
             // A name is a token: this refuses folded lines, and a blank before the colon.
-            guard let value = field.value, !field.name.isEmpty else { return .badRequest }
-            for index in field.name where !ASCII.isToken(bytes.byte(index)) { return .badRequest }
+            guard let value = field.value, bytes.isToken(field.name) else { return .badRequest }
             if let refusal = read(bytes, field.name, value, &control) { return refusal }
         }
         return conclude(control)

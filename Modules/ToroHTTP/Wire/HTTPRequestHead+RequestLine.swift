@@ -8,26 +8,24 @@ extension HTTPRequestHead {
         else { return .badRequest }
         methodName = line.lowerBound..<first
         target = first + 1..<second
-        for index in methodName where !ASCII.isToken(bytes.byte(index)) { return .badRequest }
+        guard bytes.isToken(methodName) else { return .badRequest }
         if let refusal = parseVersion(bytes, second + 1..<line.upperBound) { return refusal }
         method = HTTPMethod(bytes, methodName)
         return parseTarget(bytes)
     }
 
     private func parseVersion(_ bytes: RawSpan, _ range: Range<Int>) -> HTTPStatus? {
-        let name: StaticString = "HTTP/"
-        let digits = range.lowerBound + name.byteCount
-        guard range.count == name.byteCount + 3 else { return .badRequest }
-        for index in 0..<name.byteCount
-        where bytes.byte(range.lowerBound + index) != name.byte(index) {
-            return .badRequest
-        }
-        let major = bytes.byte(digits)
-        let minor = bytes.byte(digits + 2)
-        guard ASCII.isDigit(major), bytes.byte(digits + 1) == ASCII.dot, ASCII.isDigit(minor)
+        guard range.count == 8 else { return .badRequest }
+        var text: UInt64 = 0
+        for index in range { text = text << 8 | UInt64(bytes.byte(index)) }
+        let major = UInt8(truncatingIfNeeded: text >> 16)
+        let minor = UInt8(truncatingIfNeeded: text)
+        // "HTTP/", a digit, a dot and a digit.
+        guard text & 0xFFFF_FFFF_FF00_FF00 == 0x4854_5450_2F00_2E00, ASCII.isDigit(major),
+            ASCII.isDigit(minor)
         else { return .badRequest }
         guard major == 0x31, minor <= 0x31 else { return .versionNotSupported }
-        minorVersion = minor - 0x30
+        minorVersion = minor & 1
         return nil
     }
 

@@ -59,12 +59,13 @@ struct VsockHeader: Equatable, Sendable {
         forwardCount = load(40)
     }
 
-    /// Writes the header to the first 44 bytes of `memory`.
+    /// Writes the header to `memory`, from `offset` on, if there is room.
     func emit(to memory: inout MutableRawSpan, at offset: Int) {
         guard offset >= 0, memory.byteCount - offset >= VsockHeader.size else { return }
         func store<T: FixedWidthInteger & BitwiseCopyable>(_ value: T, _ place: Int) {
-            memory.storeBytes(
-                of: value.littleEndian, toByteOffset: offset + place, as: T.self)
+            // SAFETY: the memory goes on for a header's length behind `offset`.
+            unsafe memory.storeBytes(
+                of: value.littleEndian, toUncheckedByteOffset: offset &+ place, as: T.self)
         }
         store(sourceCID, 0)
         store(destinationCID, 8)
