@@ -65,6 +65,7 @@ public enum VirtqueueError: ToroError, Equatable {
     private let availableOffset: Int
     private let usedOffset: Int
     private let indirectOffset: Int
+    private let chainOffset: Int
 
     private var freeHead: UInt16 = 0
     private var freeCount: UInt16
@@ -72,13 +73,12 @@ public enum VirtqueueError: ToroError, Equatable {
     private var publishedIndex: UInt16 = 0
     private var lastUsed: UInt16 = 0
     private var isBroken = false
-    /// For each slot in flight: the bytes the device may write, and the descriptors it takes;
-    /// a count of 0 means that the slot is free.
-    private var chains: [Chain]
 
+    /// What is known of the chain in a slot: the bytes the device may write, and the descriptors
+    /// it takes, 0 in a free slot. Behind all that the device is told of.
     private struct Chain {
-        var writable: UInt32 = 0
-        var descriptors: UInt16 = 0
+        var writable: UInt32
+        var descriptors: UInt32
     }
 
     private enum Flag {
@@ -98,11 +98,12 @@ public enum VirtqueueError: ToroError, Equatable {
         usedOffset = (availableOffset + 6 + 2 * count + 3) & ~3
         indirectOffset = (usedOffset + 6 + 8 * count + 15) & ~15
         let tables = usesIndirect ? count * Virtqueue.maximumSegments * 16 : 0
-        memory = try IOBuffer(capacity: indirectOffset + tables, alignment: 4096)
+        chainOffset = indirectOffset + tables
+        memory = try IOBuffer(
+            capacity: chainOffset + count * MemoryLayout<Chain>.size, alignment: 4096)
         // SAFETY: the pointer is used while `self`, and so `memory`, lives.
         unsafe base = memory.unsafePointer
         unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: memory.capacity)
-        chains = [Chain](repeating: Chain(), count: count)
         freeCount = size
         for slot in 0..<size { setNext(slot &+ 1, ofDescriptor: slot) }
     }
@@ -140,7 +141,7 @@ public enum VirtqueueError: ToroError, Equatable {
             addDirect(segments, slot)
         }
         let taken = usesIndirect ? 1 : UInt16(segments.count)
-        chains[Int(slot)] = Chain(writable: writable, descriptors: taken)
+        setChain(Chain(writable: writable, descriptors: UInt32(taken)), inSlot: slot)
         freeCount -= taken
         inFlight += 1
         let position = Int(availableIndex & (size - 1))
@@ -176,18 +177,23 @@ public enum VirtqueueError: ToroError, Equatable {
         let element = usedOffset + 4 + 8 * Int(lastUsed & (size - 1))
         let id = unsafe toro_virtio_load32(base + element)
         let written = unsafe toro_virtio_load32(base + element + 4)
-        guard id < UInt32(size), chains[Int(id)].descriptors != 0 else {
+        guard id < UInt32(size) else {
             isBroken = true
             throw .unknownChain(id)
         }
-        let chain = chains[Int(id)]
+        let slot = UInt16(id)
+        let chain = chain(inSlot: slot)
+        guard chain.descriptors != 0 else {
+            isBroken = true
+            throw .unknownChain(id)
+        }
         guard written <= chain.writable else {
             isBroken = true
             throw .lengthTooLarge(written, capacity: chain.writable)
         }
         lastUsed &+= 1
-        release(UInt16(id), chain.descriptors)
-        return (UInt16(id), Int(written))
+        release(slot, UInt16(truncatingIfNeeded: chain.descriptors))
+        return (slot, Int(written))
     }
 
     /// Whether the device has finished a chain that ``popUsed()`` has not returned yet.
@@ -263,7 +269,7 @@ public enum VirtqueueError: ToroError, Equatable {
         freeHead = slot
         freeCount += descriptors
         inFlight -= 1
-        chains[Int(slot)].descriptors = 0
+        setChain(Chain(writable: 0, descriptors: 0), inSlot: slot)
     }
 
     // The free list runs through the descriptors' own `next` fields, which the device never
@@ -275,6 +281,17 @@ public enum VirtqueueError: ToroError, Equatable {
 
     private func setNext(_ next: UInt16, ofDescriptor descriptor: UInt16) {
         store16(next, at: 16 * Int(descriptor) + 14)
+    }
+
+    private func chain(inSlot slot: UInt16) -> Chain {
+        // SAFETY: slots are below `size`, and there is a chain's place for each.
+        unsafe base.load(fromByteOffset: chainOffset + 8 * Int(slot), as: Chain.self)
+    }
+
+    private func setChain(_ chain: Chain, inSlot slot: UInt16) {
+        // SAFETY: as above.
+        unsafe base.storeBytes(
+            of: chain, toByteOffset: chainOffset + 8 * Int(slot), as: Chain.self)
     }
 
     private func store16(_ value: UInt16, at offset: Int) {

@@ -19,8 +19,8 @@ import ToroVirtio
     private enum Question {
         /// The node of the name at which the walk is.
         case node
-        /// Where a symbolic link on the way leads. Held, so that the host knows it that long.
-        case way(FUSENode)
+        /// Where a symbolic link on the way leads.
+        case way
         case attributes
         case handle
         case target
@@ -39,6 +39,8 @@ import ToroVirtio
     private var name = 0..<0
     private var links = 0
     private var question = Question.attributes
+    /// The link that is asked for its target, held so that the host knows it that long.
+    private var link: FUSENode?
     private var request: FUSERequest?
     private var hasNewAttributes = false
 
@@ -145,7 +147,8 @@ import ToroVirtio
         }
         links += 1
         guard links <= Self.linkLimit else { throw .tooManyLinks }
-        question = .way(node)
+        question = .way
+        link = node
         request = try session.readLink(node)
     }
 
@@ -153,7 +156,9 @@ import ToroVirtio
     private func follow(_ target: [UInt8]) throws(FileError) {
         guard target.first != Self.slash else { throw .escapesRoot }
         try check(target)
-        path = target + path[name.upperBound...]
+        var rest = target
+        for index in name.upperBound..<path.count { rest.append(path[index]) }
+        path = rest
         name = 0..<0
     }
 

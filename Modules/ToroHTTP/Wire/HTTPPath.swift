@@ -5,7 +5,6 @@ enum HTTPPath {
     /// path is `/`.
     static func decode(_ bytes: RawSpan, _ range: Range<Int>) -> [UInt8]? {
         var path: [UInt8] = []
-        path.reserveCapacity(max(range.count, 1))
         if range.isEmpty { path.append(ASCII.slash) }
         var index = range.lowerBound
         while index < range.upperBound {
