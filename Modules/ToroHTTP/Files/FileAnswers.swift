@@ -161,27 +161,30 @@ private struct FilePlan {
 extension HTTPValidators {
     /// The validators of a file: its tag changes with its identity, its time and its length.
     init(_ attributes: FileAttributes, now: WallTime?) {
-        var tag: [UInt8] = [0x22]
-        HTTPValidators.append(attributes.identity, to: &tag)
-        tag.append(0x2D)
-        HTTPValidators.append(UInt64(bitPattern: attributes.modified.seconds), to: &tag)
-        tag.append(ASCII.dot)
-        HTTPValidators.append(UInt64(attributes.modified.nanoseconds), to: &tag)
-        tag.append(0x2D)
-        HTTPValidators.append(attributes.size, to: &tag)
-        tag.append(0x22)
+        var tag: [UInt8] = []
+        HTTPValidators.append(0x22, attributes.identity, to: &tag)
+        let modified = attributes.modified
+        HTTPValidators.append(0x2D, UInt64(bitPattern: modified.seconds), to: &tag)
+        HTTPValidators.append(ASCII.dot, UInt64(modified.nanoseconds), to: &tag)
+        HTTPValidators.append(0x2D, attributes.size, to: &tag)
+        HTTPValidators.append(0x22, nil, to: &tag)
         entityTag = tag
         // A time in the future must not be sent (section 8.8.2.1).
-        let modified = attributes.modified.seconds
-        lastModified = HTTPDate(seconds: now.map { min($0.seconds, modified) } ?? modified)
+        let seconds = modified.seconds
+        lastModified = HTTPDate(seconds: now.map { min($0.seconds, seconds) } ?? seconds)
     }
 
-    private static func append(_ number: UInt64, to tag: inout [UInt8]) {
-        var shift: UInt64 = 64
+    /// Adds a mark and, in hexadecimal, what follows it.
+    private static func append(_ mark: UInt8, _ number: UInt64?, to tag: inout [UInt8]) {
+        var shift: UInt64 = number == nil ? 0 : 64
+        let number = number ?? 0
         while shift > 4, number >> (shift - 4) == 0 { shift -= 4 }
-        while shift > 0 {
+        var byte = mark
+        while true {
+            tag.append(byte)
+            if shift == 0 { return }
             shift -= 4
-            tag.append(ASCII.hexDigit(UInt8(truncatingIfNeeded: number >> shift)))
+            byte = ASCII.hexDigit(UInt8(truncatingIfNeeded: number >> shift))
         }
     }
 }
