@@ -26,7 +26,7 @@ public struct Path: Hashable, Sendable, ExpressibleByStringLiteral {
         var bytes: [UInt8] = []
         for index in 0..<value.utf8CodeUnitCount {
             // SAFETY: a static string has utf8CodeUnitCount bytes behind utf8Start.
-            bytes.append(unsafe value.utf8Start[index])
+            bytes.add(unsafe value.utf8Start[index])
         }
         self.bytes = bytes
     }
@@ -34,8 +34,8 @@ public struct Path: Hashable, Sendable, ExpressibleByStringLiteral {
     /// The path one level down, `name` in this directory.
     public func appending(_ name: [UInt8]) -> Path {
         var joined = bytes
-        if joined.last != UInt8(ascii: "/") { joined.append(UInt8(ascii: "/")) }
-        joined.append(contentsOf: name)
+        if joined.last != UInt8(ascii: "/") { joined.add(UInt8(ascii: "/")) }
+        for byte in name { joined.add(byte) }
         return Path(joined)
     }
 

@@ -157,7 +157,7 @@ import ToroVirtio
         guard target.first != Self.slash else { throw .escapesRoot }
         try check(target)
         var rest = target
-        for index in name.upperBound..<path.count { rest.append(path[index]) }
+        for index in name.upperBound..<path.count { rest.add(path[index]) }
         path = rest
         name = 0..<0
     }

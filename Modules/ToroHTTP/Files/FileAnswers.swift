@@ -181,7 +181,7 @@ extension HTTPValidators {
         while shift > 4, number >> (shift - 4) == 0 { shift -= 4 }
         var byte = mark
         while true {
-            tag.append(byte)
+            tag.add(byte)
             if shift == 0 { return }
             shift -= 4
             byte = ASCII.hexDigit(UInt8(truncatingIfNeeded: number >> shift))

@@ -1,3 +1,5 @@
+import ToroCore
+
 /// Bytes that mean something to HTTP.
 enum ASCII {
     static var horizontalTab: UInt8 { 0x09 }
@@ -144,7 +146,7 @@ extension RawSpan {
     func copy(_ range: Range<Int>) -> [UInt8] {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(range.count)
-        for index in range { bytes.append(byte(index)) }
+        for index in range { bytes.add(byte(index)) }
         return bytes
     }
 }

@@ -1,3 +1,5 @@
+import ToroCore
+
 /// Percent-encoded paths (RFC 3986 section 2.1).
 enum HTTPPath {
     /// The bytes that the path in `range` names; nil for a path that could name a file in more
@@ -5,7 +7,7 @@ enum HTTPPath {
     /// path is `/`.
     static func decode(_ bytes: RawSpan, _ range: Range<Int>) -> [UInt8]? {
         var path: [UInt8] = []
-        if range.isEmpty { path.append(ASCII.slash) }
+        if range.isEmpty { path.add(ASCII.slash) }
         var index = range.lowerBound
         while index < range.upperBound {
             var byte = bytes.byte(index)
@@ -19,7 +21,7 @@ enum HTTPPath {
                 index += 2
                 if byte == 0 || byte == ASCII.slash { return nil }
             }
-            path.append(byte)
+            path.add(byte)
         }
         return climbs(path) ? nil : path
     }

@@ -93,7 +93,7 @@ extension RawSpan {
         result.reserveCapacity(count)
         for index in offset..<offset + count {
             // SAFETY: the range was just checked.
-            result.append(unsafe unsafeLoad(fromByteOffset: index, as: UInt8.self))
+            result.add(unsafe unsafeLoad(fromByteOffset: index, as: UInt8.self))
         }
         return result
     }

@@ -180,13 +180,13 @@ func percentDecode(_ text: RawSpan) -> [UInt8]? {
     while let byte = text.load(UInt8.self, at: offset) {
         offset += 1
         guard byte == UInt8(ascii: "%") else {
-            result.append(byte)
+            result.add(byte)
             continue
         }
         guard let high = text.load(UInt8.self, at: offset).flatMap(hexDigit),
             let low = text.load(UInt8.self, at: offset + 1).flatMap(hexDigit)
         else { return nil }
-        result.append(high << 4 | low)
+        result.add(high << 4 | low)
         offset += 2
     }
     return result
