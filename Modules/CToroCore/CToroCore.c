@@ -16,4 +16,23 @@ uint32_t toro_core_index(void) { return 0; }
 static void *context;
 void *toro_core_context(void) { return context; }
 void toro_core_set_context(void *value) { context = value; }
+
+#define SWIFT __attribute__((swiftcall))
+typedef SWIFT void (*enqueue_job)(void *job);
+
+// What libswift_Concurrency calls, if it is set, before it gives a job to its thread pool.
+extern SWIFT void (*swift_task_enqueueGlobal_hook)(void *job, enqueue_job original);
+
+static _Thread_local void (*job_taker)(void *job);
+
+static SWIFT void divert(void *job, enqueue_job original) {
+    if (job_taker != NULL) job_taker(job);
+    else original(job);
+}
+
+void toro_host_divert_jobs(void (*take)(void *job)) {
+    // The same value every time: it does not matter which thread is first.
+    swift_task_enqueueGlobal_hook = divert;
+    job_taker = take;
+}
 #endif

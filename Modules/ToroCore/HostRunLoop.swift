@@ -1,4 +1,5 @@
 #if !hasFeature(Embedded)
+import CToroCore
 import Glibc
 
 /// What a host's run loop waits on besides its own queue: ToroHost's epoll set and timers.
@@ -52,9 +53,24 @@ public protocol HostPoller: AnyObject, Sendable {
         }
     }
 
+    /// Resumes a task of the loop, in `body`, so that it is the queue's next job but for those
+    /// that are there.
+    ///
+    /// Swift gives what a continuation resumes to its thread pool, where it asks for its own
+    /// executor: it would come back at some time, in any order, and `settle` would not know of it.
+    func resume(_ body: () -> Void) {
+        // SAFETY: an UnownedJob is the pointer to the job, which nobody else has.
+        unsafe toro_host_divert_jobs { job in
+            HostRunLoop.shared.add(unsafe unsafeBitCast(job, to: UnownedJob.self))
+        }
+        body()
+        toro_host_divert_jobs(nil)
+    }
+
     /// Adds a job to the end of the queue.
-    public func enqueue(_ job: consuming ExecutorJob) {
-        let job = UnownedJob(job)
+    public func enqueue(_ job: consuming ExecutorJob) { add(UnownedJob(job)) }
+
+    private func add(_ job: UnownedJob) {
         let sleeper: (any HostPoller)? = locked {
             jobs.append(job)
             if !started {

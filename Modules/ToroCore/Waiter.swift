@@ -59,7 +59,11 @@
         case .waiting(let task):
             state = .finished
             // SAFETY: the state has just changed, so a continuation is resumed once.
+            #if hasFeature(Embedded)
             unsafe task.continuation.resume(returning: value)
+            #else
+            HostRunLoop.shared.resume { unsafe task.continuation.resume(returning: value) }
+            #endif
         case .resumed, .finished: break
         }
     }

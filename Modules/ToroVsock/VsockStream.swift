@@ -126,7 +126,6 @@ import ToroVirtio
     }
 
     private func wake() {
-        askedForCredit = false
         receiver?.resume(true)
         sender?.resume(true)
     }
@@ -158,7 +157,11 @@ import ToroVirtio
             failure ?? (connection.isFinished ? .closed : connection.peerDeaf ? .reset : nil)
         if packet.failure != nil { return nil }
         let credit = connection.credit
-        if credit > 0 { return device.transmit(packet, min(packet.count, credit), of: self) }
+        if credit > 0 {
+            askedForCredit = false
+            return device.transmit(packet, min(packet.count, credit), of: self)
+        }
+        // Once: the answer may be that there is none, and the peer tells of what it frees later.
         if !askedForCredit {
             askedForCredit = true
             device.send(.creditRequest, of: self)

@@ -18,3 +18,8 @@ uint32_t toro_core_index(void);
 /// One machine word that belongs to the running core; `toro_core_set_context` sets it.
 void *_Nullable toro_core_context(void);
 void toro_core_set_context(void *_Nullable context);
+
+#ifndef TORO_MICROVM
+/// Has `take` get the jobs that this thread would give to Swift's thread pool, until it is NULL.
+void toro_host_divert_jobs(void (*_Nullable take)(void *_Nonnull job));
+#endif
