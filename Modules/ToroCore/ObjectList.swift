@@ -29,12 +29,15 @@ public struct ObjectList<Element: AnyObject> {
     /// Takes the object out that was added first; traps if there is none. O(count).
     public mutating func removeFirst() -> Element {
         let first = self[0]
-        removeFirst(1)
+        objects.remove(0..<1)
         return first
     }
 
-    /// Takes out the `number` objects that were added first. O(count).
-    public mutating func removeFirst(_ number: Int) { objects.remove(0..<number) }
+    /// Takes out the `number` objects that were added first, and gives the memory back if these
+    /// were all. O(count).
+    public mutating func removeFirst(_ number: Int) {
+        if number == count { removeAll() } else { objects.remove(0..<number) }
+    }
 
     /// Takes the object out that was added last; traps if there is none. O(1).
     public mutating func removeLast() -> Element {

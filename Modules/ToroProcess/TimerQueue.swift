@@ -22,8 +22,6 @@ public struct TimerQueue {
     /// A timer's number is its ordinal shifted by this, with its slot in the low bits.
     private static let slotBits: UInt64 = 20
     private static let slotLimit = 1 << 20
-    /// So many slots are kept when the queue gets empty.
-    private static let keptSlots = 64
 
     private var heap = ObjectList<Timer>()
     /// Each timer in its slot, free ones too.
@@ -95,8 +93,8 @@ public struct TimerQueue {
             rise(last, from: place)
             sink(last)
         }
-        // After a burst of timers the tables' memory goes back.
-        if heap.isEmpty, slots.count > TimerQueue.keptSlots {
+        // With the last timer the memory of all goes back.
+        if heap.isEmpty {
             slots.removeAll()
             firstFree = -1
         }
