@@ -62,11 +62,27 @@ final class ToroProcess: @unchecked Sendable {
             return true
         }
         guard isOver else {
+            let parts = ProcessTree().below(process.processIdentifier)
+            for (name, pid) in [("toro", process.processIdentifier)] + parts {
+                Issue.record("not ended: \(name), \(ToroProcess.whereabouts(of: pid))")
+            }
             kill(process.processIdentifier, SIGKILL)
             return nil
         }
         process.waitUntilExit()
         return process.status
+    }
+
+    /// What each thread of a process is at: its state, and where in the kernel it waits (proc(5)).
+    private static func whereabouts(of pid: Int32) -> String {
+        let tasks = "/proc/\(pid)/task"
+        let threads = (try? FileManager.default.contentsOfDirectory(atPath: tasks)) ?? []
+        return threads.map { thread in
+            let place = try? String(contentsOfFile: "\(tasks)/\(thread)/wchan", encoding: .utf8)
+            let call = try? String(contentsOfFile: "\(tasks)/\(thread)/syscall", encoding: .utf8)
+            return "\(thread): \(place ?? "?") \(call?.split(separator: " ").first ?? "?")"
+        }
+        .joined(separator: "; ")
     }
 
     /// Sends a signal to `toro` itself.
