@@ -3,7 +3,7 @@ import ToroCore
 import ToroHTTP
 import ToroTesting
 
-@Suite struct HTTPConformanceTests {
+@Suite(.timeLimit(.minutes(1))) struct HTTPConformanceTests {
     @Test(arguments: [65_536, 1, 7]) @Core
     func conformsHoweverTheBytesCome(bytesPerReceive: Int) async {
         let tree = MemoryTree()

@@ -168,6 +168,41 @@ typealias Files = VirtioFileSystem
         #expect(share.server.violations.allSatisfy { $0 != "no room for the reply" })
     }
 
+    /// Wherever the list of a directory is cut off, the entries before are read, and no other.
+    @Test @Core func aCutEntryIsNone() async throws {
+        // Each entry takes 32 bytes, padding included: `.`, `..`, `a.txt`, `b.txt`.
+        let needed = [25, 26, 29, 29]
+        for length in 0..<128 {
+            let share = Share(smallTree())
+            var isCut = false
+            share.server.mangle = { reply in
+                guard reply.opcode == 28, !isCut else { return }
+                isCut = true
+                // What is behind lies there, but is not said to have been written.
+                reply.bytes[0] = UInt8(16 + length)
+                reply.written = 16 + length
+            }
+            let directory = try await share.mount().openDirectory("/docs")
+            var names: [String] = []
+            var failure: FileError?
+            do throws(FileError) {
+                while let entry = try await directory.next() {
+                    names.append(String(decoding: entry.name, as: UTF8.self))
+                }
+            } catch {
+                failure = error
+            }
+            let (whole, rest) = length.quotientAndRemainder(dividingBy: 32)
+            if rest > 0, rest < needed[whole] {
+                #expect(failure == .deviceFailed, "cut at \(length)")
+                #expect(
+                    names == Array(["a.txt", "b.txt"][..<max(whole - 2, 0)]), "cut at \(length)")
+            } else {
+                #expect(failure == nil, "cut at \(length)")
+            }
+        }
+    }
+
     @Test @Core func aDirectoryOfNothingButDotsEnds() async throws {
         let share = Share(smallTree())
         let files = try await share.mount()

@@ -184,7 +184,7 @@ typealias Driver = VsockDriver
                     }
                 }
                 if random.below(3) == 0 {
-                    packet.length = UInt32(truncatingIfNeeded: random.next() >> random.next() % 64)
+                    packet.length = UInt32.max >> UInt32(random.below(32))
                 }
                 let length = Int(packet.length ?? UInt32(packet.payload.count))
                 if length <= packet.payload.count { whole += packet.payload.prefix(length) }

@@ -45,6 +45,8 @@ public import ToroCore
             compare(answer, expected, exchange.name)
         }
         if exchange.closes {
+            // A server that stays waits for this, and answers it.
+            _ = await send(Self.lastRequest, on: stream)
             expect(await reader.isAtEnd(), exchange.name, "the connection stays open")
         } else {
             // The server must be at the start of a request now.
@@ -53,11 +55,14 @@ public import ToroCore
         stream.close()
     }
 
+    private static var lastRequest: [UInt8] {
+        Array("GET /a.txt HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".utf8)
+    }
+
     private func checkInStep(
         _ stream: Stream, _ reader: HTTPAnswerReader<Stream>, _ name: String
     ) async {
-        let text = "GET /a.txt HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
-        _ = await send(Array(text.utf8), on: stream)
+        _ = await send(Self.lastRequest, on: stream)
         let answer = await reader.next()
         expect(
             answer?.status == 200 && answer?.body == Array("alpha".utf8), name,
