@@ -142,8 +142,18 @@ extension FUSERequest {
         try reply { FUSEAttributes(parsing: $0) }
     }
 
-    /// The reply to LOOKUP.
-    func entry() throws(FileError) -> FUSEEntry { try reply { FUSEEntry(parsing: $0) } }
+    /// The reply to LOOKUP. Node 0 says that there is no such name, as ENOENT does.
+    func entry() throws(FileError) -> FUSEEntry {
+        var isNegative = false
+        do throws(FileError) {
+            return try reply { reply in
+                isNegative = reply.load(UInt64.self, at: 0) == 0
+                return FUSEEntry(parsing: reply)
+            }
+        } catch {
+            throw isNegative ? .notFound : error
+        }
+    }
 
     /// The reply to OPEN and OPENDIR: the host's handle.
     func handle() throws(FileError) -> UInt64 { try reply { $0.load(UInt64.self, at: 0) } }

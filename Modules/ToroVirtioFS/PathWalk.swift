@@ -56,7 +56,8 @@ import ToroVirtio
         self.purpose = purpose
         self.names = names
         self.path = path.bytes
-        try check(path.bytes)
+        guard path.bytes.count <= Path.maximumLength else { throw .nameTooLong }
+        guard !path.bytes.contains(0) else { throw .invalidPath }
         ancestors.append(root)
     }
 
@@ -67,11 +68,6 @@ import ToroVirtio
     private var mustBeDirectory: Bool { path.last == Self.slash }
 
     private static var slash: UInt8 { UInt8(ascii: "/") }
-
-    private func check(_ path: [UInt8]) throws(FileError) {
-        guard path.count <= Path.maximumLength else { throw .nameTooLong }
-        guard !path.contains(0) else { throw .invalidPath }
-    }
 
     func next(_ session: FUSESession) throws(FileError) -> FUSERequest? {
         if let answered = request {
@@ -155,7 +151,6 @@ import ToroVirtio
     /// Goes on along the target of a symbolic link.
     private func follow(_ target: [UInt8]) throws(FileError) {
         guard target.first != Self.slash else { throw .escapesRoot }
-        try check(target)
         var rest = target
         for index in name.upperBound..<path.count { rest.add(path[index]) }
         path = rest

@@ -140,28 +140,26 @@ import ToroVirtio
         guard var buffer = packet.buffer.take() else { return }
         buffer.didFill(written)
         guard let header = VsockHeader(parsing: buffer.bytes),
-            header.type == VsockHeader.stream, header.destinationCID == cid,
-            Int(header.length) <= buffer.count - VsockHeader.size
+            header.destinationCID == cid, Int(header.length) <= buffer.count - VsockHeader.size
         else { return }
         buffer.removeFirst(VsockHeader.size)
         buffer.truncate(to: Int(header.length))
         let addresses = VsockAddresses(
             peerCID: header.sourceCID, peerPort: header.sourcePort,
             localPort: header.destinationPort)
-        if let stream = find(addresses) {
+        if header.type == VsockHeader.stream, let stream = find(addresses) {
             stream.take(header, buffer)
         } else if header.operation == VsockOperation.request.rawValue {
             connect(addresses, header)
         } else if header.operation != VsockOperation.reset.rawValue {
-            refuse(addresses)
+            refuse(addresses, header.type)
         }
     }
 
     private func connect(_ addresses: VsockAddresses, _ header: VsockHeader) {
-        guard let listener = listener(of: addresses.localPort), listener.hasRoom else {
-            refuse(addresses)
-            return
-        }
+        guard header.type == VsockHeader.stream,
+            let listener = listener(of: addresses.localPort), listener.hasRoom
+        else { return refuse(addresses, header.type) }
         var connection = VsockConnection(addresses, bufferAllocation: bufferAllocation)
         var credit = header
         credit.operation = VsockOperation.creditUpdate.rawValue
@@ -172,10 +170,13 @@ import ToroVirtio
         _ = listener.take(stream)
     }
 
-    private func refuse(_ addresses: VsockAddresses) {
+    /// Resets what is no connection here; a type that is unknown is answered in kind (5.10.6.3.2).
+    private func refuse(_ addresses: VsockAddresses, _ type: UInt16) {
         guard controls.count < Self.backlogLimit else { return }
         var nobody = VsockConnection(addresses, bufferAllocation: 0)
-        post(nobody.header(.reset, from: cid))
+        var header = nobody.header(.reset, from: cid)
+        header.type = type
+        post(header)
     }
 
     // MARK: Sending

@@ -74,6 +74,13 @@ import ToroTesting
         frames.deallocate(a + 4096, count: 9)
         #expect(machine.takeFaults() == Array(repeating: .badFrames, count: 5))
         #expect(frames.statistics.free == 8)
+        // More than there is above, and so much more that its end wraps around.
+        let all = try frames.allocate(8)
+        for count in [9, 1 << 40, Int.max] { frames.deallocate(all, count: count) }
+        #expect(machine.takeFaults() == Array(repeating: .badFrames, count: 3))
+        #expect(frames.statistics.free == 0)
+        frames.deallocate(all, count: 8)
+        #expect(frames.statistics == .init(total: 8, free: 8, largestRun: 8))
     }
 
     @Test func detectsAnOverwrittenFreeRun() throws {

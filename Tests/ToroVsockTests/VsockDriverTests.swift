@@ -161,6 +161,74 @@ typealias Driver = VsockDriver
         }
     }
 
+    @Test @Core func bytesBehindTheEndAreAViolation() async throws {
+        let host = MockVsockHost()
+        let driver = try driver(host)
+        let port = try driver.listen(5)
+        let client = try #require(await host.connect(to: 5))
+        let stream = try await port.accept()
+        try await client.finish()
+        #expect(try await stream.receive() == nil)
+        var packet = VsockPacket(5)
+        packet.payload = [1]
+        client.post(packet)
+        await HostRunLoop.shared.settle()
+        #expect(client.isOver)
+        #expect(driver.connectionCount == 0)
+    }
+
+    /// A host may take room back that it has promised: there is none until it has caught up.
+    @Test @Core func creditMayShrinkBelowWhatIsUnread() async throws {
+        let host = MockVsockHost()
+        let driver = try driver(host)
+        let port = try driver.listen(5)
+        let client = try #require(await host.connect(to: 5))
+        let stream = try await port.accept()
+        _ = await stream.send(try bytes(String(repeating: "a", count: 100)))
+        host.bufferAllocation = 10
+        client.post(VsockPacket(6))
+        let sender = Task {
+            guard let buffer = try? bytes("more") else { return -1 }
+            return (try? await stream.send(buffer).result.get()) ?? -1
+        }
+        await HostRunLoop.shared.settle()
+        #expect(host.violations == [])
+        #expect(text(try await client.receive())?.utf8.count == 100)
+        #expect(text(try await client.receive()) == "more")
+        #expect(await sender.value == 4)
+        #expect(host.violations == [])
+    }
+
+    /// Packets for another machine are none of this one's; those of another type are reset in kind
+    /// (VIRTIO 1.2, 5.10.6.3.2). A connection with the same ports notices neither.
+    @Test(arguments: [(4, 1), (3, 2)] as [(UInt64, UInt16)]) @Core
+    func packetsOfOthersAreNotTaken(_ other: (cid: UInt64, type: UInt16)) async throws {
+        let host = MockVsockHost()
+        let driver = try driver(host)
+        let port = try driver.listen(5)
+        let client = try #require(await host.connect(to: 5))
+        let stream = try await port.accept()
+        for operation in 0..<9 as Range<UInt16> {
+            var packet = VsockPacket(operation)
+            packet.sourcePort = client.localPort + (operation == 1 ? 1 : 0)
+            packet.destinationPort = 5
+            packet.destinationCID = other.cid
+            packet.type = other.type
+            packet.flags = 3
+            packet.payload = [0x78]
+            host.inject(packet)
+        }
+        await HostRunLoop.shared.settle()
+        #expect(driver.connectionCount == 1)
+        // Each is reset but the reset itself.
+        #expect(host.strays.count == (other.type == 2 ? 8 : 0))
+        #expect(host.strays.allSatisfy { $0.operation == 3 && $0.type == 2 })
+        _ = await stream.send(try bytes("fine"))
+        #expect(text(try await client.receive()) == "fine")
+        _ = await client.send(try bytes("here too"))
+        #expect(text(try await stream.receive()) == "here too")
+    }
+
     /// Bytes and packets made up at random beside a connection that must not notice, and on one
     /// whose lengths lie: it delivers what was whole, and nothing else.
     @Test(arguments: 1...200) @Core func survivesNonsense(_ seed: UInt64) async throws {

@@ -91,6 +91,12 @@ extension HTTPExchange {
             broken("0x", "0x3\r\nabc\r\n0\r\n\r\n"),
             broken("bare LF", "3\nabc\r\n0\r\n\r\n"),
             broken("data too long", "3\r\nabcd\r\n0\r\n\r\n"),
+            broken("data too long by what looks like CR", "3\r\nabcd\n0\r\n\r\n"),
+            broken("CR without LF", "3\rXabc\r\n0\r\n\r\n"),
+            broken("trailer without a name", "0\r\n: x\r\n\r\n"),
+            broken(
+                "endless extension",
+                "3;" + String(repeating: "x", count: 5_000) + "\r\nabc\r\n0\r\n\r\n"),
             broken("huge size", "FFFFFFFFFFFFFFFFF\r\nabc"),
             broken("wrapped size", "10000000000000003\r\nabc\r\n0\r\n\r\n"),
             broken("blank before size", " 3\r\nabc\r\n0\r\n\r\n"),

@@ -75,12 +75,13 @@ import ToroVirtio
     }
 
     private func take(_ packet: VsockPacket) {
-        if packet.sourceCID != 3 || packet.type != 1
+        // Only a reset may be of another type, that of what it answers.
+        if packet.sourceCID != 3 || (packet.type != 1 && packet.operation != 3)
             || packet.length != UInt32(packet.payload.count)
         {
             violations.append("a malformed header")
         }
-        guard let stream = connections[packet.destinationPort],
+        guard packet.type == 1, let stream = connections[packet.destinationPort],
             stream.remotePort == packet.sourcePort
         else { return strays.append(packet) }
         stream.take(packet)

@@ -63,6 +63,18 @@ import VsockDevice
         #expect(client.receive() == .nothing)
     }
 
+    @Test func onlyThePortThatIsAskedAnswers() throws {
+        let front = try FrontEnd()
+        let port = try PublishedPort(front.guest)
+        front.start()
+        front.postReceiveBuffers()
+        var answer = front.answer(try #require(front.nextPacket()), 2)
+        answer.sourcePort += 1
+        front.transmit(answer)
+        #expect(front.readyPorts.isEmpty)
+        #expect(try Client(port.path).receive() == .nothing)
+    }
+
     @Test func theGuestsCreditIsKept() throws {
         let rig = try Rig()
         let (client, request) = try rig.open(credit: 100)
