@@ -55,6 +55,16 @@ final class Client {
         if count > 0 { return .bytes(Array(bytes.prefix(count))) }
         return count < 0 && errno == EAGAIN ? .nothing : .end
     }
+
+    /// Whether the device has closed its end, and nothing is left to receive. A program that
+    /// another test is starting at this moment has a copy of that end until its `exec`: there is
+    /// up to two seconds' time for it.
+    func isAtEnd() -> Bool {
+        var wait = pollfd(fd: file, events: Int16(POLLIN), revents: 0)
+        // SAFETY: the structure outlives the call.
+        _ = unsafe poll(&wait, 1, 2_000)
+        return receive() == .end
+    }
 }
 
 /// A published port at a Unix socket of its own.

@@ -51,6 +51,6 @@ struct Rig {
         frontEnd.transmit(frontEnd.answer(request, 5, [4, 5, 6]))
         guard client.receive() == .bytes([4, 5, 6]) else { return false }
         frontEnd.transmit(frontEnd.answer(request, 3))
-        return client.receive() == .end
+        return client.isAtEnd()
     }
 }
