@@ -40,8 +40,9 @@ extension Launch {
     ) {
         var files = [pass.source, signals.reader, announcements?.reader ?? -1]
         files += parts.map(\.errors)
-        // An ended part stays readable: once it is known, the deadline does the waking.
-        files += parts.filter { $0.reap() == nil }.map(\.ended)
+        // An ended part stays readable: once it is known, the deadline does the waking. To ask
+        // here whether one has ended would be too late: nobody acts on the answer before the wait.
+        files += parts.filter { $0.end == nil }.map(\.ended)
         var waits = files.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
         var timeout: Int32 = -1
         if let deadline {
