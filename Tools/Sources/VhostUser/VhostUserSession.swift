@@ -8,6 +8,8 @@ public final class VhostUserSession: EventSource {
     private static let protocolFeaturesBit: UInt64 = 1 << 30
     /// VHOST_USER_PROTOCOL_F_REPLY_ACK and _CONFIG.
     private static let protocolFeatures: UInt64 = 1 << 3 | 1 << 9
+    /// The most descriptors that a message has: one for each region of memory.
+    private static let descriptorLimit = 8
 
     private let loop: EventLoop
     private let socket: Int32
@@ -139,6 +141,9 @@ public final class VhostUserSession: EventSource {
             let result = unsafe toro_receive(
                 socket, &part, part.count, &descriptors, &descriptorCount)
             files += descriptors.prefix(descriptorCount)
+            guard files.count <= VhostUserSession.descriptorLimit else {
+                throw HostError("the front end sent too many descriptors with one message")
+            }
             if result > 0 {
                 bytes += part.prefix(result)
             } else if result == 0 {

@@ -114,6 +114,16 @@ import VsockDevice
         #expect(front.ends.isEmpty)
     }
 
+    @Test func descriptorsWithEveryByteAreTooMany() throws {
+        let front = try FrontEnd()
+        for byte in [5, 0, 0, 0, 1, 0, 0, 0, 255, 0] as [UInt8] {
+            front.send(raw: [byte], files: [front.ram.file])
+            front.settle()
+        }
+        #expect(
+            front.ends == [HostError("the front end sent too many descriptors with one message")])
+    }
+
     @Test func leavingBetweenMessagesIsOrderly() throws {
         let front = try FrontEnd()
         front.start()
