@@ -7,6 +7,7 @@ extension MemoryTree {
         var steps: [ArraySlice<UInt8>] = try path.components().reversed()
         var directories: [MemoryNode] = []
         var links = 0
+        var mustBeDirectory = path.namesDirectory
         while let name = steps.popLast() {
             let top = directories.last ?? root
             guard top.kind == .directory else { throw .notADirectory }
@@ -16,7 +17,8 @@ extension MemoryTree {
             }
             guard top.permissions & 0o111 != 0 else { throw .permissionDenied }
             guard let next = top.child(name) else { throw .notFound }
-            guard next.kind == .symbolicLink, followLast || !steps.isEmpty else {
+            let isFollowed = followLast || mustBeDirectory || !steps.isEmpty
+            guard next.kind == .symbolicLink, isFollowed else {
                 directories.append(next)
                 continue
             }
@@ -24,8 +26,19 @@ extension MemoryTree {
             guard links <= 40 else { throw .tooManyLinks }
             guard let first = next.contents.first else { throw .notFound }
             guard first != UInt8(ascii: "/") else { throw .escapesRoot }
-            steps.append(contentsOf: try Path(next.contents).components().reversed())
+            let target = Path(next.contents)
+            if steps.isEmpty, target.namesDirectory { mustBeDirectory = true }
+            steps.append(contentsOf: try target.components().reversed())
         }
-        return directories.last ?? root
+        let end = directories.last ?? root
+        guard !mustBeDirectory || end.kind == .directory else { throw .notADirectory }
+        return end
+    }
+}
+
+extension Path {
+    /// Whether only a directory can be meant: the path ends with a slash, or with `.` behind one.
+    fileprivate var namesDirectory: Bool {
+        bytes.last == UInt8(ascii: "/") || bytes.suffix(2) == Array("/.".utf8)
     }
 }
