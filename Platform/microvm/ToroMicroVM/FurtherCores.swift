@@ -88,6 +88,7 @@ import ToroProcess
             stacks: (preparation.stacks.exceptions, preparation.stacks.interrupts))
         LocalAPIC.start()
         let core = Core()
+        // SAFETY: as above; nothing else writes to this core's block yet.
         unsafe toro_core().pointee.context = unsafe Unmanaged.passRetained(core).toOpaque()
         unsafe setMailbox(preparation.mailbox, of: toro_core())
         let loop = CoreLoop.make(clock: preparation.clock)
