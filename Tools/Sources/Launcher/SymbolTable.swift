@@ -31,8 +31,8 @@ public struct SymbolTable: Sendable {
 
     /// Which of `words` are return addresses: they point into text, right behind a call.
     ///
-    /// Guests keep no frame pointers, so this is how a stack is read: what a returned function has
-    /// left there is taken for a caller, too.
+    /// Not every function of a guest keeps a frame pointer, so this is how a stack is read: what a
+    /// returned function has left there is taken for a caller, too.
     func returnAddresses(in words: [UInt64]) -> [UInt64] {
         guard let image = FileManager.default.contents(atPath: file),
             let text = TextSection(of: [UInt8](image))
