@@ -35,11 +35,11 @@ public final class Launch {
     static let patience = 10.0
 
     /// Prepares `machine` with back ends for its shares and ports; `device` is the path of
-    /// `toro-vsock-device`. `log` gets what the parts write to standard error; without it their
+    /// `toro-vsock-device`, which keeps `bufferSize` bytes for each client. `log` gets what the parts write to standard error; without it their
     /// last words are part of the message if one dies.
     public init(
         _ machine: Machine, shares: [Share], ports: [PublishedPort], device: String?,
-        log: FileHandle? = nil
+        bufferSize: UInt32? = nil, log: FileHandle? = nil
     ) throws(LaunchError) {
         self.machine = machine
         self.log = log
@@ -49,7 +49,10 @@ public final class Launch {
         defer { folder.remove() }
         do throws(LaunchError) {
             for share in shares { try serve(share, in: folder) }
-            if !ports.isEmpty { try publish(ports, device: device, in: folder) }
+            if !ports.isEmpty {
+                let options = bufferSize.map { ["--buffer-size", String($0)] } ?? []
+                try publish(ports, device: device, options, in: folder)
+            }
         } catch {
             end()
             throw error
@@ -79,7 +82,7 @@ public final class Launch {
     }
 
     private func publish(
-        _ ports: [PublishedPort], device: String?, in folder: RunFolder
+        _ ports: [PublishedPort], device: String?, _ options: [String], in folder: RunFolder
     ) throws(LaunchError) {
         guard let device else {
             throw .missing("toro-vsock-device is not beside toro: published ports need it")
@@ -90,7 +93,7 @@ public final class Launch {
         _ = fcntl(reader, F_SETFL, O_NONBLOCK)
         let announcements = PortAnnouncements(ports: ports, reader: reader)
         self.announcements = announcements
-        var arguments = ["--socket", socket, "--cid", "3", "--ready-fd", String(writer)]
+        var arguments = ["--socket", socket, "--cid", "3", "--ready-fd", String(writer)] + options
         for port in ports { arguments += ["--publish", port.description] }
         let part = try Part(
             Part.Start(

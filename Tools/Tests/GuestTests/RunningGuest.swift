@@ -25,7 +25,8 @@ final class RunningGuest: @unchecked Sendable {
 
     /// Boots the WebProbe image on `folder` and waits until it listens.
     init(
-        sharing folder: String, memory: String = "32M", environment: [(String, String)] = []
+        sharing folder: String, memory: String = "32M", environment: [(String, String)] = [],
+        bufferSize: UInt32? = nil
     ) throws {
         var machine = Machine(image: try Images.webProbe().path)
         machine.memory = memory
@@ -47,7 +48,8 @@ final class RunningGuest: @unchecked Sendable {
             box.outcome = Result {
                 let launch = try Launch(
                     prepared, shares: [Share(tag: "site", folder: folder)],
-                    ports: [PublishedPort(port: 0, guestPort: 80)], device: Images.device)
+                    ports: [PublishedPort(port: 0, guestPort: 80)], device: Images.device,
+                    bufferSize: bufferSize)
                 box.launch = launch
                 launch.onPanic = { box.panic = $0 }
                 launch.onReady = { port in

@@ -14,13 +14,25 @@ struct WebProbe<Site: FileSystem, Port: Listener>: Microservice {
         let files = HTTPFiles(site)
         let statistics = Array("/.statistics".utf8)
         let crash = Array("/.crash".utf8)
-        try await HTTPServer { (request) async throws(HTTPError) in
+        let echo = Array("/.echo".utf8)
+        var limits = HTTPLimits()
+        limits.bodyBytes = .max
+        try await HTTPServer(limits: limits) { (request) async throws(HTTPError) in
             if request.path.bytes == statistics {
                 return HTTPResponse(type: "text/plain", bytes: report())
             }
+            if request.path.bytes == echo { return WebProbe.echo(request) }
             if request.path.bytes == crash { await WebProbe.first() }
             return await files.respond(to: request)
         }.serve(port)
+    }
+
+    /// Sends a body back while it arrives.
+    static func echo(_ request: HTTPRequest) -> HTTPResponse {
+        HTTPResponse(type: "application/octet-stream", length: request.announcedLength) {
+            (out) async throws(HTTPError) in
+            while let part = try await request.nextBytes() { _ = try await out.write(part) }
+        }
     }
 
     /// Three calls deep, each awaited, and then a trap.
