@@ -16,7 +16,7 @@ struct WebProbe<Site: FileSystem, Port: Listener>: Microservice {
         let crash = Array("/.crash".utf8)
         let echo = Array("/.echo".utf8)
         var limits = HTTPLimits()
-        limits.bodyBytes = .max
+        limits.bodyBytes = 1 << 27
         try await HTTPServer(limits: limits) { (request) async throws(HTTPError) in
             if request.path.bytes == statistics {
                 return HTTPResponse(type: "text/plain", bytes: report())
