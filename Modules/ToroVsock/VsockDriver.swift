@@ -147,9 +147,10 @@ import ToroVirtio
         let addresses = VsockAddresses(
             peerCID: header.sourceCID, peerPort: header.sourcePort,
             localPort: header.destinationPort)
-        if header.type == VsockHeader.stream, let stream = find(addresses) {
+        let isStream = header.type == VsockHeader.stream
+        if isStream, let stream = find(addresses) {
             stream.take(header, buffer)
-        } else if header.operation == VsockOperation.request.rawValue {
+        } else if isStream, header.operation == VsockOperation.request.rawValue {
             connect(addresses, header)
         } else if header.operation != VsockOperation.reset.rawValue {
             refuse(addresses, header.type)
@@ -157,9 +158,9 @@ import ToroVirtio
     }
 
     private func connect(_ addresses: VsockAddresses, _ header: VsockHeader) {
-        guard header.type == VsockHeader.stream,
-            let listener = listener(of: addresses.localPort), listener.hasRoom
-        else { return refuse(addresses, header.type) }
+        guard let listener = listener(of: addresses.localPort), listener.hasRoom else {
+            return refuse(addresses, header.type)
+        }
         var connection = VsockConnection(addresses, bufferAllocation: bufferAllocation)
         var credit = header
         credit.operation = VsockOperation.creditUpdate.rawValue
@@ -170,7 +171,7 @@ import ToroVirtio
         _ = listener.take(stream)
     }
 
-    /// Resets what is no connection here; a type that is unknown is answered in kind (5.10.6.3.2).
+    /// Resets what is no connection here; a type that is unknown is answered in kind (5.10.6.4.1).
     private func refuse(_ addresses: VsockAddresses, _ type: UInt16) {
         guard controls.count < Self.backlogLimit else { return }
         var nobody = VsockConnection(addresses, bufferAllocation: 0)

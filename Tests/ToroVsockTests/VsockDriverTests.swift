@@ -13,6 +13,16 @@ typealias Driver = VsockDriver
         try MockVirtioBus(host.device).vsock(bufferAllocation: room)
     }
 
+    /// A driver that listens on port 5, and a connection to it.
+    @Core private func open(_ host: MockVsockHost) async throws -> (
+        driver: Driver, port: VsockListener, client: MockVsockStream, stream: VsockStream
+    ) {
+        let driver = try driver(host)
+        let port = try driver.listen(5)
+        let client = try #require(await host.connect(to: 5))
+        return (driver, port, client, try await port.accept())
+    }
+
     private func bytes(_ text: String) throws(OutOfMemory) -> IOBuffer {
         var buffer = try IOBuffer(capacity: text.utf8.count)
         for byte in text.utf8 { buffer.append(byte) }
@@ -106,10 +116,7 @@ typealias Driver = VsockDriver
     @Test @Core func aResetEndsWhoeverWaits() async throws {
         let host = MockVsockHost()
         host.bufferAllocation = 10
-        let driver = try driver(host)
-        let port = try driver.listen(5)
-        let client = try #require(await host.connect(to: 5))
-        let stream = try await port.accept()
+        let (driver, _, client, stream) = try await open(host)
         let receiver = Task { () -> StreamError? in
             do throws(StreamError) {
                 _ = try await stream.receive()
@@ -163,10 +170,7 @@ typealias Driver = VsockDriver
 
     @Test @Core func bytesBehindTheEndAreAViolation() async throws {
         let host = MockVsockHost()
-        let driver = try driver(host)
-        let port = try driver.listen(5)
-        let client = try #require(await host.connect(to: 5))
-        let stream = try await port.accept()
+        let (driver, _, client, stream) = try await open(host)
         try await client.finish()
         #expect(try await stream.receive() == nil)
         var packet = VsockPacket(5)
@@ -180,10 +184,7 @@ typealias Driver = VsockDriver
     /// A host may take room back that it has promised: there is none until it has caught up.
     @Test @Core func creditMayShrinkBelowWhatIsUnread() async throws {
         let host = MockVsockHost()
-        let driver = try driver(host)
-        let port = try driver.listen(5)
-        let client = try #require(await host.connect(to: 5))
-        let stream = try await port.accept()
+        let (_, _, client, stream) = try await open(host)
         _ = await stream.send(try bytes(String(repeating: "a", count: 100)))
         host.bufferAllocation = 10
         client.post(VsockPacket(6))
@@ -200,14 +201,11 @@ typealias Driver = VsockDriver
     }
 
     /// Packets for another machine are none of this one's; those of another type are reset in kind
-    /// (VIRTIO 1.2, 5.10.6.3.2). A connection with the same ports notices neither.
+    /// (VIRTIO 1.2, 5.10.6.4.1). A connection with the same ports notices neither.
     @Test(arguments: [(4, 1), (3, 2)] as [(UInt64, UInt16)]) @Core
     func packetsOfOthersAreNotTaken(_ other: (cid: UInt64, type: UInt16)) async throws {
         let host = MockVsockHost()
-        let driver = try driver(host)
-        let port = try driver.listen(5)
-        let client = try #require(await host.connect(to: 5))
-        let stream = try await port.accept()
+        let (driver, _, client, stream) = try await open(host)
         for operation in 0..<9 as Range<UInt16> {
             var packet = VsockPacket(operation)
             packet.sourcePort = client.localPort + (operation == 1 ? 1 : 0)
@@ -234,10 +232,7 @@ typealias Driver = VsockDriver
     @Test(arguments: 1...200) @Core func survivesNonsense(_ seed: UInt64) async throws {
         var random = SeededRandom(seed: seed)
         let host = MockVsockHost()
-        let driver = try driver(host)
-        let port = try driver.listen(5)
-        let client = try #require(await host.connect(to: 5))
-        let stream = try await port.accept()
+        let (driver, port, client, stream) = try await open(host)
         let prey = try #require(await host.connect(to: 5))
         let victim = try await port.accept()
         var whole: [UInt8] = []
@@ -290,10 +285,7 @@ typealias Driver = VsockDriver
 
     @Test @Core func aHostThatNeverListensCannotFillTheMemory() async throws {
         let host = MockVsockHost()
-        let driver = try driver(host)
-        let port = try driver.listen(5)
-        let client = try #require(await host.connect(to: 5))
-        let stream = try await port.accept()
+        let (driver, port, client, stream) = try await open(host)
         host.isDeaf = true
         // Each asks for an answer that is never taken.
         for _ in 0..<20_000 {
