@@ -41,11 +41,14 @@ import Glibc
         var length: Int
     }
 
+    /// The most regions there are, and the most descriptors a message has: one for each.
+    static let regionLimit = 8
+
     private var mappings: [Mapping] = []
 
     /// Maps the regions; `files` has one descriptor for each and stays the caller's.
     public init(_ regions: [Region], files: [Int32]) throws(HostError) {
-        guard regions.count == files.count, regions.count <= 8 else {
+        guard regions.count == files.count, regions.count <= GuestMemory.regionLimit else {
             throw HostError("the front end sent \(files.count) files for \(regions.count) regions")
         }
         for (region, file) in zip(regions, files) {

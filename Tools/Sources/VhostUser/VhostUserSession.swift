@@ -8,8 +8,6 @@ public final class VhostUserSession: EventSource {
     private static let protocolFeaturesBit: UInt64 = 1 << 30
     /// VHOST_USER_PROTOCOL_F_REPLY_ACK and _CONFIG.
     private static let protocolFeatures: UInt64 = 1 << 3 | 1 << 9
-    /// The most descriptors that a message has: one for each region of memory.
-    private static let descriptorLimit = 8
 
     private let loop: EventLoop
     private let socket: Int32
@@ -141,7 +139,7 @@ public final class VhostUserSession: EventSource {
             let result = unsafe toro_receive(
                 socket, &part, part.count, &descriptors, &descriptorCount)
             files += descriptors.prefix(descriptorCount)
-            guard files.count <= VhostUserSession.descriptorLimit else {
+            guard files.count <= GuestMemory.regionLimit else {
                 throw HostError("the front end sent too many descriptors with one message")
             }
             if result > 0 {
@@ -257,8 +255,9 @@ public final class VhostUserSession: EventSource {
     }
 
     private func setMemory(_ message: VhostUserMessage, _ files: [Int32]) throws(HostError) {
-        guard let count: UInt32 = message.number(at: 0), count <= 8 else {
-            throw HostError("the front end sent more than 8 memory regions")
+        guard let count: UInt32 = message.number(at: 0), count <= GuestMemory.regionLimit else {
+            throw HostError(
+                "the front end sent more than \(GuestMemory.regionLimit) memory regions")
         }
         var regions: [GuestMemory.Region] = []
         for index in 0..<Int(count) {
