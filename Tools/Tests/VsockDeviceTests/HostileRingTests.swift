@@ -1,7 +1,8 @@
 import Testing
 import ToroTesting
-import VhostUser
 import VsockDevice
+
+@testable import VhostUser
 
 /// A guest that breaks the rules of its rings (VIRTIO 1.2, 2.7): the device gives the queue up,
 /// its clients hear of it, and other guests of the process notice nothing.
@@ -9,6 +10,7 @@ import VsockDevice
     /// One way to break the transmit queue.
     struct Lie: CustomTestStringConvertible, Sendable {
         let testDescription: String
+        var error = VringError.chain
         var features = FrontEnd.indirect | FrontEnd.eventIndex
         let tell: @Sendable (DriverRing) -> Void
     }
@@ -16,9 +18,9 @@ import VsockDevice
     /// A lie in the ring's first descriptor.
     private static func first(
         _ name: String, _ address: UInt64, _ length: UInt32, _ flags: UInt16 = 0,
-        _ next: UInt16 = 0, features: UInt64 = FrontEnd.indirect
+        _ next: UInt16 = 0, error: VringError = .chain, features: UInt64 = FrontEnd.indirect
     ) -> Lie {
-        Lie(testDescription: name, features: features) { ring in
+        Lie(testDescription: name, error: error, features: features) { ring in
             ring.describe(0, address, length, flags, next)
             ring.offer(head: 0)
         }
@@ -28,21 +30,21 @@ import VsockDevice
     private static let end = UInt64(GuestRam.size)
 
     static let lies: [Lie] = [
-        Lie(testDescription: "an available index beyond the ring") {
+        Lie(testDescription: "an available index beyond the ring", error: .availableIndex) {
             $0.ram.store($0.availableIndex &+ 9, at: $0.available + 2)
         },
         Lie(testDescription: "a head beyond the table") { $0.offer(head: 8) },
-        first("memory behind the guest's", end, 44),
-        first("memory that begins inside and ends outside", end - 43, 44),
-        first("an address that overflows", .max - 10, 44),
-        first("the longest length there is", 0, .max),
+        first("memory behind the guest's", end, 44, error: .address),
+        first("memory that begins inside and ends outside", end - 43, 44, error: .address),
+        first("an address that overflows", .max - 10, 44, error: .address),
+        first("the longest length there is", 0, .max, error: .address),
         first("a next beyond the table", 0x4_0000, 44, DriverRing.next, 8),
         first("a chain that is a circle", 0x4_0000, 44, DriverRing.next, 0),
         first("an empty table", 0x1_0000, 0, indirect),
         first("a table of one and a half", 0x1_0000, 24, indirect),
         first("a table too long to be", 0x1_0000, 16 * 1025, indirect),
         first("a table at an odd place", 0x1_0001, 16, indirect),
-        first("a table outside memory", end, 16, indirect),
+        first("a table outside memory", end, 16, indirect, error: .address),
         first("a table with something behind it", 0x1_0000, 16, indirect | DriverRing.next, 1),
         first("a table that was not agreed on", 0x1_0000, 16, indirect, features: 0),
         // The device follows it into the ring's own table, which says the same again.
@@ -84,6 +86,59 @@ import VsockDevice
         rig.frontEnd.restart()
         try rig.listen()
         #expect(try rig.serves())
+    }
+
+    /// The ring itself says what is wrong: a chain that is taken ends the queue for another reason.
+    @Test(arguments: lies) func theRingSaysWhy(_ lie: Lie) throws {
+        let (driver, device) = try HostileRingTests.ring(lie.features)
+        lie.tell(driver)
+        #expect(throws: lie.error) { try device.take() }
+    }
+
+    @Test func aFullRingIsNoLie() throws {
+        let (driver, device) = try HostileRingTests.ring(0)
+        driver.ram.store(driver.size, at: driver.available + 2)
+        #expect(try device.take())
+    }
+
+    /// Descriptors of the ring, and behind them a table: more than 1,024 in all are refused.
+    @Test(arguments: [(1_017, true), (1_018, false)])
+    func aChainHasAsManySegmentsAsThereIsRoomFor(_ table: (length: Int, isTaken: Bool)) throws {
+        let (driver, device) = try HostileRingTests.ring(FrontEnd.indirect)
+        let place = 0x2_0000
+        for index in 0..<7 {
+            driver.describe(UInt16(index), 0x4_0000, 1, DriverRing.next, UInt16(index + 1))
+        }
+        driver.describe(
+            7, UInt64(place), UInt32(16 * table.length), HostileRingTests.indirect, 0)
+        for index in 0..<table.length {
+            let isLast = index == table.length - 1
+            driver.describe(
+                UInt16(index), 0x4_0000, 1, isLast ? 0 : DriverRing.next, UInt16(index + 1),
+                table: place)
+        }
+        driver.offer(head: 0)
+        if table.isTaken {
+            #expect(try device.take())
+            #expect(device.readable.count == 1_024)
+        } else {
+            #expect(throws: VringError.chain) { try device.take() }
+        }
+    }
+
+    /// Both sides of a ring of eight descriptors, without a session.
+    private static func ring(_ features: UInt64) throws -> (driver: DriverRing, device: Vring) {
+        let ram = try GuestRam()
+        let driver = DriverRing(ram, at: 0x1_0000, size: 8)
+        let region = GuestMemory.Region(
+            guestAddress: 0, size: end, userAddress: FrontEnd.userBase,
+            fileOffset: UInt64(GuestRam.margin))
+        func user(_ place: Int) -> UInt64 { FrontEnd.userBase + UInt64(place) }
+        let device = Vring(
+            try GuestMemory([region], files: [ram.file]), size: driver.size,
+            descriptors: user(driver.descriptors), available: user(driver.available),
+            used: user(driver.used), base: 0, features: features)
+        return (driver, try #require(device))
     }
 
     /// Receive buffers of one byte each, and some that are too small for a header.
