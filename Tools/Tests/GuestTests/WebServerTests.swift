@@ -86,6 +86,26 @@ import ToroTesting
         #expect(try await guest.figure("copied") - before < 16 << 10)
     }
 
+    @Test @Core func smallCreditCarriesFilesAndWhatNobodyReads() async throws {
+        let folder = try TestFolder()
+        let bytes = (0..<(8 << 20)).map { UInt8(truncatingIfNeeded: $0 &* 31 >> 3) }
+        try folder.write(bytes, to: "file")
+        let guest = try RunningGuest(sharing: folder.path, environment: [("CREDIT", "4096")])
+        defer { guest.end() }
+        let answer = try await guest.get("/file")
+        #expect(answer.body == bytes)
+        // A body nobody asked for goes the other way.
+        let stream = try HostStream.connect(port: guest.port)
+        defer { stream.close() }
+        let text = String(repeating: "x", count: 60_000)
+        for _ in 0..<20 {
+            try await stream.send(
+                "GET /nothing HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n")
+            try await stream.send(text)
+            #expect(try #require(await HTTPAnswerReader(stream).next()).status == 404)
+        }
+    }
+
     /// 100 MB go in and come back, with room for 4 KiB on either side.
     @Test @Core func smallCreditOnEitherSideLosesNothing() async throws {
         let folder = try TestFolder()
