@@ -18,6 +18,9 @@ public struct HTTPLimits: Sendable {
     public var idleTime = TimeSpan.seconds(60)
     /// The time without a further byte of a request's body; then 408.
     public var bodyTime = TimeSpan.seconds(30)
+    /// The time from the first wait for a rest of a request to the end of its body, however its
+    /// bytes trickle in; then 408. A handler's own time is its own matter: see `withTimeout`.
+    public var requestTime = TimeSpan.seconds(300)
     /// The time that a peer may take to accept one buffer; then the connection is closed.
     public var sendTime = TimeSpan.seconds(30)
     /// The time that a peer has to close its side after the last response.

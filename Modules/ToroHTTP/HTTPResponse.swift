@@ -26,6 +26,8 @@ public import ToroCore
     var body: Body
     /// Whether this is the connection's last response.
     var closes = false
+    /// Whether what produces the body may read the request's on the way.
+    var readsRequest = true
 
     /// A response without a body.
     public init(_ status: HTTPStatus) {

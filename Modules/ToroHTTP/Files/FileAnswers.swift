@@ -86,6 +86,7 @@ import ToroCore
             response.body = .produced(length: range.upperBound - range.lowerBound) {
                 (writer) async throws(HTTPError) in try await blocks.send(to: writer)
             }
+            response.readsRequest = false
             response.add("X-Content-Type-Options", "nosniff")
         } else {
             file.close()
@@ -172,6 +173,7 @@ extension HTTPValidators {
         // A time in the future must not be sent (section 8.8.2.1).
         let seconds = modified.seconds
         lastModified = HTTPDate(seconds: now.map { min($0.seconds, seconds) } ?? seconds)
+        isDateStrong = now.map { seconds < $0.seconds } ?? false
     }
 
     /// Adds a mark and, in hexadecimal, what follows it.

@@ -339,9 +339,8 @@ import ToroCore
     /// Whether the rest of the request's body is too much to read, or may never come.
     private func mustClose(_ request: HTTPRequest, _ response: HTTPResponse) -> Bool {
         if response.closes { return true }
-        // What produces the response may read the body on the way.
         switch response.body {
-        case .produced: return false
+        case .produced: if response.readsRequest { return false }
         default: break
         }
         if request.bodyState.hasEnded { return false }

@@ -23,6 +23,8 @@ import ToroCore
     private let limits: HTTPLimits
     private var phase = Phase.idle
     private var deadline = Instant.distantFuture
+    /// When the request must be here, all of it.
+    private var requestEnd = Instant.distantFuture
     private var pending: (id: TimerID, at: Instant)?
     /// Who is told; empty after `stop`.
     var connection: HTTPConnection?
@@ -38,6 +40,13 @@ import ToroCore
     func set(_ phase: Phase) {
         self.phase = phase
         deadline = clock.now + limits.time(of: phase)
+        switch phase {
+        case .idle: requestEnd = .distantFuture
+        case .head, .body:
+            if requestEnd == .distantFuture { requestEnd = clock.now + limits.requestTime }
+            deadline = min(deadline, requestEnd)
+        case .send, .close: break
+        }
         if let pending {
             if pending.at <= deadline { return }
             clock.cancel(pending.id)

@@ -16,7 +16,9 @@ struct HTTPResponsePlan {
     @Core init(_ response: HTTPResponse, keepsAlive: Bool, old: Bool) {
         switch response.body {
         case .none: length = response.status.hasNoBody ? nil : 0
-        case .buffer(let buffer): length = UInt64(buffer.count)
+        case .buffer(let buffer):
+            // 204 must not announce a length (RFC 9110 section 8.6).
+            length = response.status == .noContent ? nil : UInt64(buffer.count)
         case .produced(let length, _): self.length = length
         }
         let isChunked = length == nil && !response.status.hasNoBody

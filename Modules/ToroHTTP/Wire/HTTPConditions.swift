@@ -4,6 +4,9 @@ struct HTTPValidators {
     let entityTag: [UInt8]
     /// When the file was last changed.
     let lastModified: HTTPDate
+    /// Whether that tells this version from every other: a file may change twice in a second
+    /// (RFC 9110 section 8.8.2.2).
+    let isDateStrong: Bool
 }
 
 /// What the conditions of a request say (RFC 9110 section 13.2.2).
@@ -46,7 +49,9 @@ enum HTTPConditions: Equatable {
     static func allowRange(_ bytes: RawSpan, fields: Int, _ validators: HTTPValidators) -> Bool {
         var cursor = HTTPFieldCursor(offset: fields)
         guard let value = cursor.next("if-range", in: bytes) else { return true }
-        if let date = HTTPDate(bytes, value) { return date == validators.lastModified }
+        if let date = HTTPDate(bytes, value) {
+            return validators.isDateStrong && date == validators.lastModified
+        }
         return same(bytes, value, validators.entityTag)
     }
 

@@ -125,6 +125,9 @@ public import ToroCore
             expect(false, "conditions", "no ETag or Last-Modified")
             return
         }
+        // A file that has just been written could change again within the date's second (RFC 9110
+        // section 8.8.2.2).
+        let isStrong = first.field("date").map { $0 != date } ?? false
         let past = "Thu, 01 Jan 1970 00:00:00 GMT"
         let future = "Fri, 31 Dec 9999 23:59:59 GMT"
         let tries: [(String, Int)] = [
@@ -152,7 +155,7 @@ public import ToroCore
             ("Range: bytes=0-1\r\nIf-Range: " + tag, 206),
             ("Range: bytes=0-1\r\nIf-Range: \"x\"", 200),
             ("Range: bytes=0-1\r\nIf-Range: W/" + tag, 200),
-            ("Range: bytes=0-1\r\nIf-Range: " + date, 206),
+            ("Range: bytes=0-1\r\nIf-Range: " + date, isStrong ? 206 : 200),
             ("Range: bytes=0-1\r\nIf-Range: " + past, 200),
             ("Range: bytes=0-1\r\nIf-None-Match: " + tag, 304),
         ]
