@@ -60,6 +60,8 @@ public enum ListenError: ToroError, Equatable {
     case closed
     /// The task was cancelled.
     case cancelled
+    /// The device below failed or broke its protocol and was shut down.
+    case deviceFailed
     /// The system's or device's refusal, with its error number where there is one.
     case failed(code: Int32)
 
@@ -69,6 +71,7 @@ public enum ListenError: ToroError, Equatable {
         case .portInUse: "the port is in use by another listener; choose another port"
         case .closed: "the listener is closed"
         case .cancelled: "the operation was cancelled"
+        case .deviceFailed: "the device below the port failed; restart the guest"
         case .failed(13): "permission denied; ports below 1024 are for root"
         case .failed(24): "too many files are open"
         case .failed: "the system refused to listen"

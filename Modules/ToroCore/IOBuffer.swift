@@ -26,8 +26,8 @@ public struct OutOfMemory: ToroError, Equatable {
     /// What is known of the memory, in front of it: a buffer is one machine word, which moves at
     /// no cost from task to driver and back.
     @safe private struct Header {
-        /// What was allocated, the header included.
-        var allocation: UnsafeMutableRawPointer
+        /// What was allocated, the header included; nil for no memory.
+        var allocation: UnsafeMutableRawPointer?
         var capacity: Int
         var start = 0
         var end = 0
@@ -72,6 +72,13 @@ public struct OutOfMemory: ToroError, Equatable {
         unsafe header = (memory + gap - IOBuffer.headerSize).bindMemory(
             to: Header.self, capacity: 1)
         unsafe header.initialize(to: Header(allocation: memory, capacity: capacity))
+    }
+
+    /// A buffer without memory, `capacity` 0: it stands where a buffer was that is a device's now.
+    public init() {
+        // SAFETY: 64 zeros are the header of a buffer without memory. All such buffers share it:
+        // whatever is done to one writes nothing but zeros.
+        unsafe header = toro_no_memory().assumingMemoryBound(to: Header.self)
     }
 
     deinit {
@@ -195,8 +202,12 @@ public struct OutOfMemory: ToroError, Equatable {
 /// How an operation that borrowed a buffer ended: the buffer, always, and the outcome.
 ///
 /// An `Error` cannot carry a `~Copyable` value, so an operation on a buffer does not throw.
+///
+/// An operation that is cancelled, or whose stream is closed, ends at once. If a device has the
+/// buffer then, the memory stays with the driver until the device gives it back, and what comes
+/// back here is a buffer without memory.
 public struct Completed<Failure: Error>: ~Copyable {
-    /// The buffer that was handed in.
+    /// The buffer that was handed in, or one of `capacity` 0 if a device still has that.
     public var buffer: IOBuffer
 
     /// The number of bytes moved, or what went wrong.

@@ -46,8 +46,9 @@ public struct ObjectList<Element: AnyObject> {
         return last
     }
 
-    /// Takes `object` out, if it is there. O(count).
-    public mutating func remove(_ object: Element) { objects.remove(object) }
+    /// Takes `object` out; false if it is not there. O(count).
+    @discardableResult
+    public mutating func remove(_ object: Element) -> Bool { objects.remove(object) }
 
     /// Takes all objects out and gives the memory back.
     public mutating func removeAll() { objects = Objects() }
@@ -94,11 +95,12 @@ private struct Objects {
         if places.isEmpty, places.capacity > 64 { places = [] }
     }
 
-    @inline(never) mutating func remove(_ object: AnyObject) {
+    @inline(never) mutating func remove(_ object: AnyObject) -> Bool {
         for index in places.indices where places[index] === object {
             remove(index..<index + 1)
-            return
+            return true
         }
+        return false
     }
 
     static func typed<Element: AnyObject>(_ object: AnyObject?) -> Element {

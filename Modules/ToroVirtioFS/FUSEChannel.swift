@@ -13,6 +13,9 @@ import ToroVirtio
     /// Where the task waits; true once there is an outcome.
     let waiter = Waiter<Bool>()
     private(set) var outcome = FUSEOutcome.refused(.deviceFailed)
+    private(set) var isFinished = false
+    /// Takes the outcome when the task does not wait any more.
+    var heir: (@Core () -> Void)?
 
     init(_ message: consuming FUSEMessage) {
         requestLength = message.count
@@ -24,7 +27,11 @@ import ToroVirtio
     /// Ends the request.
     func finish(_ outcome: FUSEOutcome) {
         self.outcome = outcome
+        isFinished = true
         waiter.resume(true)
+        guard let heir else { return }
+        self.heir = nil
+        heir()
     }
 }
 
@@ -50,6 +57,7 @@ enum FUSEOutcome: Sendable {
     private var pending: ObjectTable<FUSERequest>
     private var forgetting: ObjectTable<FUSERequest>
     private var backlog = ObjectList<FUSERequest>()
+    private var forgetBacklog = ObjectList<FUSERequest>()
     private var nextUnique: UInt64 = 2
     private(set) var isBroken = false
 
@@ -93,18 +101,36 @@ enum FUSEOutcome: Sendable {
         notify()
     }
 
+    /// Takes back a request that waits for room in the queue; false if the device has it.
+    func withdraw(_ request: FUSERequest) -> Bool {
+        guard backlog.remove(request) else { return false }
+        inFlight -= 1
+        return true
+    }
+
     /// Sends a request that has no reply.
     func post(_ request: FUSERequest) {
-        guard !isBroken, let message = request.message.take() else { return }
+        guard !isBroken else { return }
+        forgetBacklog.append(request)
+        postBacklog()
+    }
+
+    private func postBacklog() {
+        var posted = 0
+        while posted < forgetBacklog.count, startPost(forgetBacklog[posted]) { posted += 1 }
+        forgetBacklog.removeFirst(posted)
+        if forgets.publish() { transport.notify(queue: Index.highPriority) }
+    }
+
+    private func startPost(_ request: FUSERequest) -> Bool {
+        guard let message = request.message.take() else { return true }
         let segments: InlineArray<1, VirtqueueSegment> = [
             .readable(message.deviceAddress, message.count)
         ]
         request.message = consume message
-        // With no room the forgotten nodes stay known to the host a little longer than needed;
-        // nothing breaks.
-        guard let slot = forgets.add(segments.span) else { return }
+        guard let slot = forgets.add(segments.span) else { return false }
         forgetting[Int(slot)] = request
-        if forgets.publish() { transport.notify(queue: Index.highPriority) }
+        return true
     }
 
     private func notify() {
@@ -144,6 +170,7 @@ enum FUSEOutcome: Sendable {
                 forgetting[Int(slot)] = nil
                 worked = true
             }
+            if !forgetBacklog.isEmpty { postBacklog() }
             while let (slot, written) = try queue.popUsed() {
                 worked = true
                 guard let request = pending[Int(slot)] else { continue }
@@ -163,6 +190,8 @@ enum FUSEOutcome: Sendable {
     }
 
     func arm() -> Bool {
+        // Nothing is looked at any more: what the device says must not keep the core awake.
+        if isBroken { return true }
         let first = queue.arm()
         return forgets.arm() && first
     }
@@ -199,8 +228,7 @@ enum FUSEOutcome: Sendable {
             fixed: fixed, data: max(written - FUSE.replyHeaderSize - request.replyCapacity, 0))
     }
 
-    /// The device broke its protocol: every request ends, and there are no more. Buffers that the
-    /// device may still write to are never used again.
+    /// The device broke its protocol: it is reset, every request ends, and there are no more.
     private func fail() {
         guard !isBroken else { return }
         isBroken = true

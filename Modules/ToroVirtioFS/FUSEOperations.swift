@@ -31,9 +31,7 @@ import ToroCore
 
 /// READ until a buffer is full or the file ends; or one READDIR.
 @Core final class FUSERead: FUSEOperation {
-    private let handle: UInt64
-    private let node: UInt64
-    private let isDirectory: Bool
+    let handle: FUSEHandle
     private var offset: UInt64
     private var buffer: IOBuffer?
     private var request: FUSERequest?
@@ -42,14 +40,11 @@ import ToroCore
 
     /// The file's bytes, or a directory's entries, from `offset` into the free part of `buffer`.
     init(
-        _ handle: UInt64, of node: FUSENode, into buffer: consuming IOBuffer, at offset: UInt64,
-        directory: Bool = false
+        _ handle: FUSEHandle, into buffer: consuming IOBuffer, at offset: UInt64
     ) {
         self.handle = handle
-        self.node = node.id
         self.buffer = consume buffer
         self.offset = offset
-        isDirectory = directory
     }
 
     func next(_ session: FUSESession) throws(FileError) -> FUSERequest? {
@@ -59,7 +54,7 @@ import ToroCore
         let size = min(buffer.freeCapacity, session.readSize)
         self.buffer = consume buffer
         guard size > 0 else { return nil }
-        let request = try session.read(handle, of: node, size, at: offset, directory: isDirectory)
+        let request = try session.read(handle, size, at: offset)
         // The device writes into the buffer itself.
         request.data = self.buffer.take()
         self.request = request
@@ -78,12 +73,13 @@ import ToroCore
         buffer = consume filled
         total += count
         offset += UInt64(count)
-        isAtEnd = count == 0 || isDirectory
+        isAtEnd = count == 0 || handle.isDirectory
     }
 
-    /// The buffer, with the number of bytes read or why there are none.
+    /// The buffer, with the number of bytes read or why there are none; without memory if the
+    /// device still has that.
     func end(_ failure: FileError?) -> Completed<FileError> {
-        guard let buffer = buffer.take() else { fatalError("a finished read has lost its buffer") }
+        let buffer = buffer.take() ?? IOBuffer()
         if let failure { return Completed(buffer, .failure(failure)) }
         return Completed(buffer, .success(total))
     }
@@ -108,10 +104,11 @@ import ToroCore
             request = try session.statistics(node)
             return request
         }
+        // What others than root may use, in fragments (`bavail`, `frsize` of struct fuse_kstatfs).
         figures = try request.reply { reply in
             guard let blocks = reply.load(UInt64.self, at: 0),
-                let free = reply.load(UInt64.self, at: 8),
-                let blockSize = reply.load(UInt32.self, at: 40),
+                let free = reply.load(UInt64.self, at: 16),
+                let blockSize = reply.load(UInt32.self, at: 48),
                 let nameLength = reply.load(UInt32.self, at: 44)
             else { return nil }
             return FileSystemStatistics(

@@ -31,6 +31,29 @@ import ToroVirtio
     }
 }
 
+/// A file or directory that the host has open for this guest. It is released when nobody uses it
+/// any more: not before the last read of it has ended.
+@Core final class FUSEHandle {
+    let id: UInt64
+    let node: FUSENode
+    let isDirectory: Bool
+    let session: FUSESession
+
+    init(_ id: UInt64, of node: FUSENode, directory: Bool, _ session: FUSESession) {
+        self.id = id
+        self.node = node
+        isDirectory = directory
+        self.session = session
+    }
+
+    deinit {
+        // A handle is one core's, as a node is.
+        Core.assumeIsolated { [id, node, isDirectory, session] in
+            session.release(id, of: node.id, directory: isDirectory)
+        }
+    }
+}
+
 /// What a task wants of the host: one request after the other, each made when the one before it
 /// has been answered. It decides and computes; ``FUSESession/run(_:)`` waits.
 @Core protocol FUSEOperation: AnyObject {
@@ -56,12 +79,27 @@ import ToroVirtio
         self.clock = clock
     }
 
-    /// Sends the operation's requests until there is none.
+    /// Sends the operation's requests until there is none, or the task is cancelled.
     func run(_ operation: any FUSEOperation) async throws(FileError) {
         while let request = try operation.next(self) {
             channel.send(request)
-            _ = await request.waiter.wait()
+            if await !request.waiter.wait(cancelled: false) { try abandon(request, operation) }
         }
+    }
+
+    /// Ends a request that its task does not wait for. Throws `.cancelled` if the device has it:
+    /// the operation takes its answer later, so that what the host gives, a node or a handle, is
+    /// given back when the operation goes.
+    private func abandon(
+        _ request: FUSERequest, _ operation: any FUSEOperation
+    ) throws(FileError) {
+        // The answer may have come between the cancellation and the task's turn.
+        if request.isFinished { return }
+        if channel.withdraw(request) { return request.finish(.refused(.cancelled)) }
+        request.heir = {
+            do throws(FileError) { _ = try operation.next(self) } catch {}
+        }
+        throw .cancelled
     }
 
     /// INIT.
@@ -134,11 +172,12 @@ import ToroVirtio
 
     /// READ or READDIR: `size` bytes from `offset`.
     func read(
-        _ handle: UInt64, of node: UInt64, _ size: Int, at offset: UInt64, directory: Bool
+        _ handle: FUSEHandle, _ size: Int, at offset: UInt64
     ) throws(FileError) -> FUSERequest {
         var message = try channel.message(
-            directory ? .readDirectory : .read, node: node, arguments: 40, reply: 0)
-        message.append(handle)
+            handle.isDirectory ? .readDirectory : .read, node: handle.node.id, arguments: 40,
+            reply: 0)
+        message.append(handle.id)
         message.append(offset)
         message.append(UInt32(clamping: size))
         message.appendZeros(20)

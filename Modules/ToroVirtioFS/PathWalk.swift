@@ -44,8 +44,7 @@ import ToroVirtio
     private var request: FUSERequest?
     private var hasNewAttributes = false
 
-    /// The host's handle, for `.open` and `.openDirectory`.
-    private(set) var handle: UInt64 = 0
+    private var handle: FUSEHandle?
     /// The link's text, for `.readLink`.
     private(set) var target: [UInt8] = []
 
@@ -63,6 +62,12 @@ import ToroVirtio
 
     /// Where the walk is.
     var place: FUSENode { ancestors[ancestors.count - 1] }
+
+    /// The handle at the end of `.open` and `.openDirectory`.
+    func result() throws(FileError) -> FUSEHandle {
+        guard let handle else { throw .deviceFailed }
+        return handle
+    }
 
     /// Whether the file at the end has to be a directory.
     private var mustBeDirectory: Bool { path.last == Self.slash }
@@ -97,7 +102,8 @@ import ToroVirtio
             place.update(try answered.attributes(), now: session.clock.now)
             hasNewAttributes = true
         case .handle:
-            handle = try answered.handle()
+            handle = FUSEHandle(
+                try answered.handle(), of: place, directory: purpose == .openDirectory, session)
             return true
         case .target:
             target = try answered.target()

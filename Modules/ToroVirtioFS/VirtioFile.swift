@@ -2,59 +2,42 @@ public import ToroCore
 
 /// An open file of a virtio-fs share.
 @Core public final class VirtioFile: OpenFile {
-    private let session: FUSESession
-    private let node: FUSENode
-    private let handle: UInt64
-    private var isOpen = true
+    /// The host's handle; nil after `close`.
+    private var handle: FUSEHandle?
 
     /// The attributes when it was opened.
     public let attributes: FileAttributes
 
-    init(_ session: FUSESession, _ node: FUSENode, _ handle: UInt64) {
-        self.session = session
-        self.node = node
+    init(_ handle: FUSEHandle) {
         self.handle = handle
-        attributes = node.attributes
-    }
-
-    deinit {
-        guard isOpen else { return }
-        Core.assumeIsolated { [session, node, handle] in
-            session.release(handle, of: node.id, directory: false)
-        }
+        attributes = handle.node.attributes
     }
 
     /// Reads until the buffer is full or the file ends; the device writes into the buffer itself.
-    /// Goes on to its end when the task is cancelled: the buffer is the device's until then.
+    /// When the task is cancelled the memory stays with the driver until the device gives it back.
     public func read(
         into buffer: consuming IOBuffer, at offset: UInt64
     ) async -> Completed<FileError> {
-        guard isOpen else { return Completed(buffer, .failure(.stale)) }
-        let read = FUSERead(handle, of: node, into: buffer, at: offset)
+        guard let handle else { return Completed(buffer, .failure(.stale)) }
+        let read = FUSERead(handle, into: buffer, at: offset)
         do throws(FileError) {
-            try await session.run(read)
+            try await handle.session.run(read)
             return read.end(nil)
         } catch {
             return read.end(error)
         }
     }
 
-    /// Releases it at the host (FUSE_RELEASE, FUSE_RELEASEDIR), once.
-    public func close() {
-        guard isOpen else { return }
-        isOpen = false
-        session.release(handle, of: node.id, directory: false)
-    }
+    /// Releases it at the host (FUSE_RELEASE), after the reads under way.
+    public func close() { handle = nil }
 }
 
 /// An open directory of a virtio-fs share.
 @Core public final class VirtioDirectory: OpenDirectory {
     private static var blockSize: Int { 8 << 10 }
 
-    private let session: FUSESession
-    private let node: FUSENode
-    private let handle: UInt64
-    private var isOpen = true
+    /// The host's handle; nil after `close`.
+    private var handle: FUSEHandle?
     /// The entries that were read, and where the next one of them is.
     private var block: IOBuffer?
     private var position = 0
@@ -64,25 +47,14 @@ public import ToroCore
     /// Blocks in a row without an entry.
     private var emptyBlocks = 0
 
-    init(_ session: FUSESession, _ node: FUSENode, _ handle: UInt64) {
-        self.session = session
-        self.node = node
-        self.handle = handle
-    }
-
-    deinit {
-        guard isOpen else { return }
-        Core.assumeIsolated { [session, node, handle] in
-            session.release(handle, of: node.id, directory: true)
-        }
-    }
+    init(_ handle: FUSEHandle) { self.handle = handle }
 
     /// The next entry; see ``ToroCore/OpenDirectory``.
     public func next() async throws(FileError) -> DirectoryEntry? {
         while true {
             if let entry = try nextEntry() { return entry }
             guard let read = try nextBlock() else { return nil }
-            try await session.run(read)
+            try await read.handle.session.run(read)
             try take(read)
         }
     }
@@ -90,13 +62,12 @@ public import ToroCore
     /// The reading of a block; nil after the last one.
     private func nextBlock() throws(FileError) -> FUSERead? {
         guard !hasEnded else { return nil }
-        guard isOpen else { throw .stale }
+        guard let handle else { throw .stale }
         // A block may hold nothing but `.` and `..`; one after the other cannot.
-        emptyBlocks += 1
-        guard emptyBlocks <= 3 else { throw .deviceFailed }
+        guard emptyBlocks < 3 else { throw .deviceFailed }
         do throws(OutOfMemory) {
             let buffer = try IOBuffer(capacity: Self.blockSize)
-            return FUSERead(handle, of: node, into: buffer, at: offset, directory: true)
+            return FUSERead(handle, into: buffer, at: offset)
         } catch {
             throw .outOfMemory
         }
@@ -105,6 +76,7 @@ public import ToroCore
     private func take(_ read: FUSERead) throws(FileError) {
         let buffer = try read.end(nil).get()
         position = 0
+        emptyBlocks += 1
         hasEnded = buffer.isEmpty
         block = consume buffer
     }
@@ -134,10 +106,6 @@ public import ToroCore
         return nil
     }
 
-    /// Releases it at the host (FUSE_RELEASE, FUSE_RELEASEDIR), once.
-    public func close() {
-        guard isOpen else { return }
-        isOpen = false
-        session.release(handle, of: node.id, directory: true)
-    }
+    /// Releases it at the host (FUSE_RELEASEDIR), after the read under way.
+    public func close() { handle = nil }
 }

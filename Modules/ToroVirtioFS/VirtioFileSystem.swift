@@ -29,14 +29,14 @@ public import ToroCore
     public func open(_ path: Path) async throws(FileError) -> VirtioFile {
         let walk = try PathWalk(path, from: root, names, .open)
         try await session.run(walk)
-        return VirtioFile(session, walk.place, walk.handle)
+        return VirtioFile(try walk.result())
     }
 
     /// See ``ToroCore/FileSystem``.
     public func openDirectory(_ path: Path) async throws(FileError) -> VirtioDirectory {
         let walk = try PathWalk(path, from: root, names, .openDirectory)
         try await session.run(walk)
-        return VirtioDirectory(session, walk.place, walk.handle)
+        return VirtioDirectory(try walk.result())
     }
 
     /// See ``ToroCore/FileSystem``.

@@ -9,6 +9,8 @@ import ToroVirtio
     private static var receiveSlots: UInt16 { 64 }
     private static var transmitSlots: UInt16 { 64 }
     private static var tableSize: Int { 256 }
+    /// What a connection and the task that serves it take, about.
+    private static var connectionMemory: Int { 8 << 10 }
     /// Resets owed to peers of unknown connections; more are dropped, and the peer times out.
     private static var backlogLimit: Int { 1024 }
     /// Packets without bytes that wait for the device: more than its connections can need.
@@ -103,6 +105,8 @@ import ToroVirtio
 
     /// Asks for an interrupt on the next event.
     public func arm() -> Bool {
+        // Nothing is looked at any more: what the device says must not keep the core awake.
+        if isBroken { return true }
         refill()
         let first = receiveQueue.arm()
         return transmitQueue.arm() && first
@@ -158,9 +162,10 @@ import ToroVirtio
     }
 
     private func connect(_ addresses: VsockAddresses, _ header: VsockHeader) {
-        guard let listener = listener(of: addresses.localPort), listener.hasRoom else {
-            return refuse(addresses, header.type)
-        }
+        // A connection needs memory that cannot be refused later: try whether there is some.
+        guard let listener = listener(of: addresses.localPort), listener.hasRoom,
+            (try? IOBuffer(capacity: Self.connectionMemory)) != nil
+        else { return refuse(addresses, header.type) }
         var connection = VsockConnection(addresses, bufferAllocation: bufferAllocation)
         var credit = header
         credit.operation = VsockOperation.creditUpdate.rawValue
@@ -216,6 +221,7 @@ import ToroVirtio
         _ packet: VsockOutbound, _ count: Int, of stream: VsockStream
     ) -> Waiter<Bool> {
         let waiter = Waiter<Bool>()
+        packet.waiter = waiter
         guard controls.isEmpty, transmitQueue.hasRoom(for: 3) else {
             blocked.append(waiter)
             return waiter
@@ -232,7 +238,6 @@ import ToroVirtio
         }
         stream.connection = connection
         outbound[Int(slot)] = packet
-        packet.waiter = waiter
         packet.sending = count
         notify()
         return waiter
@@ -311,7 +316,7 @@ import ToroVirtio
             outbound[slot] = nil
         }
         while !blocked.isEmpty { blocked.removeLast().resume(false) }
-        while !listeners.isEmpty { listeners.removeLast().close() }
+        while !listeners.isEmpty { listeners.removeLast().end(.deviceFailed) }
     }
 }
 

@@ -8,7 +8,8 @@ public import ToroCore
     private let device: VsockDriver
     private var waiting = ObjectList<VsockStream>()
     private var acceptor: Waiter<Bool>?
-    private var isClosed = false
+    /// Why there are no more connections.
+    private var failure: ListenError?
 
     init(_ device: VsockDriver, port: UInt32, backlog: Int) {
         self.device = device
@@ -23,13 +24,13 @@ public import ToroCore
             acceptor = nil
             if !isWoken { throw .cancelled }
         }
-        if waiting.isEmpty { throw .closed }
+        if waiting.isEmpty { throw failure ?? .closed }
         return waiting.removeFirst()
     }
 
     /// Where to wait; nil if there is a connection, or there will be none.
     private func waiterForConnection() -> Waiter<Bool>? {
-        guard waiting.isEmpty, !isClosed else { return nil }
+        guard waiting.isEmpty, failure == nil else { return nil }
         precondition(acceptor == nil, "two tasks accept from one listener")
         let waiter = Waiter<Bool>()
         acceptor = waiter
@@ -37,9 +38,11 @@ public import ToroCore
     }
 
     /// Stops listening and resets what was not accepted; see ``ToroCore/Listener``.
-    public func close() {
-        guard !isClosed else { return }
-        isClosed = true
+    public func close() { end(.closed) }
+
+    func end(_ error: ListenError) {
+        guard failure == nil else { return }
+        failure = error
         device.remove(self)
         while !waiting.isEmpty { waiting.removeLast().close() }
         acceptor?.resume(true)
@@ -47,11 +50,11 @@ public import ToroCore
 
     /// Takes a new connection; false if the backlog is full.
     func take(_ stream: VsockStream) -> Bool {
-        guard !isClosed, waiting.count < backlog else { return false }
+        guard hasRoom else { return false }
         waiting.append(stream)
         acceptor?.resume(true)
         return true
     }
 
-    var hasRoom: Bool { !isClosed && waiting.count < backlog }
+    var hasRoom: Bool { failure == nil && waiting.count < backlog }
 }

@@ -9,9 +9,6 @@ import ToroVirtio
 
 /// A stream connection over virtio-vsock.
 @Core public final class VsockStream: ByteStream {
-    /// Packets smaller than this are joined to the one before if there is room.
-    private static var smallPacket: Int { 1024 }
-
     private let device: VsockDriver
     var connection: VsockConnection
     /// The next stream in the driver's table.
@@ -21,7 +18,8 @@ import ToroVirtio
     private var receiver: Waiter<Bool>?
     private var sender: Waiter<Bool>?
     private var failure: StreamError?
-    private var isSending = false
+    /// What the task in `send` sends.
+    private var sending: VsockOutbound?
     private var askedForCredit = false
 
     init(_ device: VsockDriver, _ connection: VsockConnection) {
@@ -95,6 +93,7 @@ import ToroVirtio
         if error == .closed { inbox.removeAll() }
         device.remove(self)
         wake()
+        sending?.waiter?.resume(false)
     }
 
     /// Takes in a packet; `buffer`, if there is one, holds its bytes.
@@ -113,8 +112,9 @@ import ToroVirtio
         }
     }
 
+    /// Joins packets where they fit: each buffer takes a page, however little is in it.
     private func keep(_ buffer: consuming IOBuffer) {
-        if buffer.count < Self.smallPacket, let last = inbox.last, var before = last.buffer.take() {
+        if let last = inbox.last, var before = last.buffer.take() {
             if before.freeCapacity >= buffer.count {
                 before.append(buffer.bytes)
                 last.buffer = consume before
@@ -136,16 +136,14 @@ import ToroVirtio
     ) async -> Completed<StreamError> {
         let packet = begin(VsockOutbound(head: head, body: body))
         while let waiter = step(packet) {
-            // What the device has is the device's until it gives it back.
-            let isCancellable = packet.sending == 0
-            stepped(packet, await waiter.wait(cancelled: isCancellable ? false : nil))
+            stepped(packet, await waiter.wait(cancelled: false))
         }
         return end(packet)
     }
 
     private func begin(_ packet: VsockOutbound) -> VsockOutbound {
-        precondition(!isSending, "two tasks send on one stream")
-        isSending = true
+        precondition(sending == nil, "two tasks send on one stream")
+        sending = packet
         return packet
     }
 
@@ -176,15 +174,18 @@ import ToroVirtio
         sender = nil
         if isDone {
             packet.removeFirst(packet.sending)
+            packet.sending = 0
         } else {
-            packet.failure = failure ?? (packet.sending == 0 ? .cancelled : .deviceFailed)
+            packet.failure = failure ?? .cancelled
         }
-        packet.sending = 0
     }
 
     private func end(_ packet: VsockOutbound) -> Completed<StreamError> {
-        isSending = false
-        guard var buffer = packet.body.take() else { fatalError("a packet has lost its body") }
+        sending = nil
+        // What the device has is the device's until it gives it back.
+        guard packet.sending == 0, var buffer = packet.body.take() else {
+            return Completed(IOBuffer(), .failure(packet.failure ?? .deviceFailed))
+        }
         if let failure = packet.failure { return Completed(buffer, .failure(failure)) }
         buffer.removeAll()
         return Completed(buffer, .success(packet.total))
@@ -201,7 +202,7 @@ import ToroVirtio
     let total: Int
     /// The bytes that the device has now.
     var sending = 0
-    /// Who waits for the device to give them back.
+    /// Where the task waits for the device to give them back, or for room in its queue.
     var waiter: Waiter<Bool>?
     /// Why the rest is not sent.
     var failure: StreamError?

@@ -9,8 +9,14 @@
 /// or NULL when there is none.
 void *_Nullable toro_allocate(size_t size, size_t alignment);
 
-/// Gives back what `toro_allocate` returned.
-void toro_deallocate(void *_Nonnull memory);
+/// Gives back what `toro_allocate` returned; nothing for NULL.
+void toro_deallocate(void *_Nullable memory);
+
+/// Zeros that stand for the memory of a buffer that has none: 64 bytes, and always the same.
+static inline void *_Nonnull toro_no_memory(void) {
+    static _Alignas(64) char zeros[64];
+    return zeros;
+}
 
 /// The index of the running core, 0 on a host.
 uint32_t toro_core_index(void);

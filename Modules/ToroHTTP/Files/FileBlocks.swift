@@ -69,7 +69,8 @@ import ToroCore
     func send(to writer: HTTPBodyWriter) async throws(HTTPError) {
         begin()
         while true {
-            if let reading { _ = await reading.wait() } else { await read() }
+            // Without the block, the writer notices that bytes are owed.
+            if let reading { _ = await reading.wait(cancelled: false) } else { await read() }
             guard let block = next() else { break }
             await write(block, to: writer)
         }

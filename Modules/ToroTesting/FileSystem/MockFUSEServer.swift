@@ -30,6 +30,8 @@ import ToroVirtio
     public var mangle: (@Core (inout Reply) -> Void)?
     /// Keeps requests unanswered until ``release(reversed:)``.
     public var isHolding = false
+    /// Keeps what comes through the high-priority queue, FORGET, until ``release(reversed:)``.
+    public var holdsForgets = false
 
     /// The references each node has, as LOOKUP and FORGET count them.
     public private(set) var references: [UInt64: Int] = [:]
@@ -67,7 +69,7 @@ import ToroVirtio
 
     private func serve(_ queue: Int) {
         while let chain = device.take(queue) {
-            if isHolding { held.append((chain, queue)) } else { answer(chain, queue) }
+            if isHolding || holdsForgets && queue == 0 { held.append((chain, queue)) } else { answer(chain, queue) }
         }
     }
 

@@ -136,8 +136,7 @@ struct FUSEAttributes {
             identity: inode, kind: kind, size: size,
             modified: WallTime(seconds: Int64(bitPattern: modified), nanoseconds: fraction),
             permissions: UInt16(mode & 0o7777))
-        validity = TimeSpan.seconds(seconds)
-        if validity < .seconds(1 << 40) { validity.nanoseconds += UInt64(nanoseconds) }
+        validity = TimeSpan(validity: seconds, nanoseconds)
     }
 
     /// Parses `struct fuse_attr_out`.
@@ -191,8 +190,15 @@ struct FUSEEntry {
         else { return nil }
         self.node = node
         self.attributes = attributes
-        validity = TimeSpan.seconds(entrySeconds)
-        if validity < .seconds(1 << 40) { validity.nanoseconds += UInt64(entryNanoseconds) }
+        validity = TimeSpan(validity: entrySeconds, entryNanoseconds)
+    }
+}
+
+extension TimeSpan {
+    /// How long the host says that something is good for; a century at most.
+    fileprivate init(validity seconds: UInt64, _ nanoseconds: UInt32) {
+        self = .seconds(min(seconds, 1 << 32))
+        self.nanoseconds += UInt64(nanoseconds)
     }
 }
 

@@ -88,7 +88,6 @@ size_t toro_heap_usable_size(const void *memory);
 void toro_heap_exhausted(size_t size) __attribute__((noreturn));
 
 void *toro_allocate(size_t size, size_t alignment) { return toro_heap_allocate(size, alignment); }
-void toro_deallocate(void *memory) { toro_heap_deallocate(memory); }
 
 void *malloc(size_t size) {
     void *memory = toro_heap_allocate(size, 16);
@@ -111,6 +110,8 @@ void *realloc(void *memory, size_t size) {
 void free(void *memory) {
     if (memory != NULL) toro_heap_deallocate(memory);
 }
+
+void toro_deallocate(void *memory) { free(memory); }
 
 size_t malloc_usable_size(void *memory) {
     return memory == NULL ? 0 : toro_heap_usable_size(memory);
