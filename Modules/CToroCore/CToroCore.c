@@ -13,10 +13,6 @@ void toro_deallocate(void *memory) { free(memory); }
 
 uint32_t toro_core_index(void) { return 0; }
 
-static void *context;
-void *toro_core_context(void) { return context; }
-void toro_core_set_context(void *value) { context = value; }
-
 #define SWIFT __attribute__((swiftcall))
 typedef SWIFT void (*enqueue_job)(void *job);
 

@@ -100,6 +100,12 @@ public struct PageFrameStatistics: Equatable, Sendable {
         }
     }
 
+    /// Whether less than a sixteenth of the frames is free, 4 MiB at most: what can be refused
+    /// should be, for the sake of what cannot. O(1), without the lock.
+    public var isScarce: Bool {
+        Memory.atomicLoad(state + 24) < min(Memory.atomicLoad(state + 16) / 16, 1024)
+    }
+
     private var lock: SpinLock { SpinLock(address: state) }
 
     /// The first address of `count` frames, or 0.

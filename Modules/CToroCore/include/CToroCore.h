@@ -21,9 +21,10 @@ static inline void *_Nonnull toro_no_memory(void) {
 /// The index of the running core, 0 on a host.
 uint32_t toro_core_index(void);
 
-/// One machine word that belongs to the running core; `toro_core_set_context` sets it.
+#ifdef TORO_MICROVM
+/// One machine word that belongs to the running core, which the platform sets.
 void *_Nullable toro_core_context(void);
-void toro_core_set_context(void *_Nullable context);
+#endif
 
 #ifndef TORO_MICROVM
 /// Has `take` get the jobs that this thread would give to Swift's thread pool, until it is NULL.

@@ -83,11 +83,15 @@ _Alignas(64) unsigned char toro_heap_state[1152 + TORO_MAXIMUM_CORES * 384];
 // runtime, which cannot throw; `toro_allocate` may.
 void *toro_heap_allocate(size_t size, size_t alignment);
 void toro_heap_deallocate(void *memory);
+bool toro_heap_is_scarce(void);
 void *toro_heap_reallocate(void *memory, size_t size);
 size_t toro_heap_usable_size(const void *memory);
 void toro_heap_exhausted(size_t size) __attribute__((noreturn));
 
-void *toro_allocate(size_t size, size_t alignment) { return toro_heap_allocate(size, alignment); }
+// Who can do without leaves the last frames to the runtime, which cannot.
+void *toro_allocate(size_t size, size_t alignment) {
+    return toro_heap_is_scarce() ? NULL : toro_heap_allocate(size, alignment);
+}
 
 void *malloc(size_t size) {
     void *memory = toro_heap_allocate(size, 16);
