@@ -1,30 +1,15 @@
 import ToroCore
 
-/// INIT, and the attributes of the root.
+/// INIT.
 @Core final class FUSEStart: FUSEOperation {
     private var request: FUSERequest?
-    private var hasAgreed = false
-    private var root: FUSENode?
-
-    /// The root's node, in the end.
-    func result() throws(FileError) -> FUSENode {
-        guard let root else { throw .deviceFailed }
-        return root
-    }
 
     func next(_ session: FUSESession) throws(FileError) -> FUSERequest? {
-        if let request, hasAgreed {
-            let attributes = try request.attributes()
-            root = FUSENode(FUSE.rootNode, attributes, now: session.clock.now, session)
+        if let request {
+            try session.agree(request)
             return nil
         }
-        if let answered = request {
-            try session.agree(answered)
-            hasAgreed = true
-            request = try session.getAttributes(FUSE.rootNode)
-        } else {
-            request = try session.initialize()
-        }
+        request = try session.initialize()
         return request
     }
 }

@@ -13,8 +13,18 @@ import ToroVirtio
         self.id = id
         attributes = known.attributes
         validUntil = now + known.validity
-        // The root is never looked up, so there is nothing to give back.
-        self.session = id == FUSE.rootNode ? nil : session
+        self.session = session
+    }
+
+    /// The root, which is never looked up and so never given back. All that is known of it is that
+    /// it is a directory.
+    init() {
+        id = FUSE.rootNode
+        attributes = FileAttributes(
+            identity: FUSE.rootNode, kind: .directory, size: 0, modified: WallTime(seconds: 0),
+            permissions: 0)
+        validUntil = Instant(nanoseconds: 0)
+        session = nil
     }
 
     deinit {

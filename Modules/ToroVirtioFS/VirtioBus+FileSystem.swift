@@ -18,10 +18,9 @@ extension VirtioBus {
             }
             claim(slot: slot, for: channel)
             let session = FUSESession(channel, clock: clock)
-            let start = FUSEStart()
             do throws(FileError) {
-                try await session.run(start)
-                return VirtioFileSystem(session, root: try start.result())
+                try await session.run(FUSEStart())
+                return VirtioFileSystem(session)
             } catch {
                 throw .unusableDevice(error.explanation)
             }

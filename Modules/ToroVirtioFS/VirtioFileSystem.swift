@@ -10,9 +10,9 @@ public import ToroCore
     private let root: FUSENode
     private let names = NameCache()
 
-    init(_ session: FUSESession, root: FUSENode) {
+    init(_ session: FUSESession) {
         self.session = session
-        self.root = root
+        root = FUSENode()
     }
 
     /// The most requests that were in flight at a time.

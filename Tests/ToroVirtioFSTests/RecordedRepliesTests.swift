@@ -21,6 +21,10 @@ import ToroVirtioFS
         let (share, recording) = share()
         let files = try await share.mount()
 
+        let root = try await files.attributes(at: .root)
+        #expect(root.kind == .directory)
+        #expect(root.permissions == 0o755)
+
         let attributes = try await files.attributes(at: "/docs/a.txt")
         #expect(attributes.kind == .regular)
         #expect(attributes.size == 5)

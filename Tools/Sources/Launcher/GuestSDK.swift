@@ -78,7 +78,8 @@ public struct GuestSDK: Sendable {
         // is called from one place only goes there.
         let codeGeneration = [
             "-swift-async-fp=never", "-inline-threshold=0", "-disable-block-placement",
-            "-disable-machine-licm", "-split-spill-mode=size",
+            "-disable-machine-licm", "-split-spill-mode=size", "-tail-merge-size=1",
+            "-disable-constant-hoisting", "-min-jump-table-entries=16",
         ].map { "-mllvm \($0)" }.joined(separator: " ")
         let linker = """
             -L\(resources)/embedded/\(triple) -T \(home)/linker.ld --gc-sections --icf=all \
