@@ -3,6 +3,9 @@
 /// The bridge from events to async/await: a driver keeps the waiter beside the request and resumes
 /// it when the device is done. The first of `resume` and the task's cancellation wins; whatever
 /// comes later is ignored.
+///
+/// A waiter is one core's. In a guest, resuming a task of another core traps: that is work for the
+/// core's mailbox (rule 1 of the house).
 @Core public final class Waiter<Value: Sendable> {
     /// A suspended task, to be resumed once.
     @safe private struct Suspended {
@@ -21,6 +24,10 @@
     }
 
     private var state = State.idle
+    #if hasFeature(Embedded)
+    /// Whose task waits here.
+    private let core = Core.index
+    #endif
 
     /// A waiter that nobody waits at yet.
     public init() {}
@@ -54,6 +61,9 @@
 
     /// Gives the value; the task goes on in a later job. A second value is ignored.
     public func resume(_ value: Value) {
+        #if hasFeature(Embedded)
+        precondition(core == Core.index, "a task was resumed on another core than its own")
+        #endif
         switch state {
         case .idle: state = .resumed(value)
         case .waiting(let task):

@@ -1,3 +1,4 @@
+import CMicroVM
 import ToroCore
 import ToroProcess
 
@@ -23,12 +24,20 @@ public struct Cores: Sendable {
         LocalAPIC.wake(apicIDs[core])
         #endif
     }
+
+    /// Has the further cores halt for good, when they have done what was left for them before.
+    /// Nothing runs on them afterwards.
+    public func goHome() {
+        #if hasFeature(Embedded)
+        for core in 1..<max(count, 1) { run(on: core) { toro_stop() } }
+        #endif
+    }
 }
 
 extension MicroVM {
     /// Brings up the machine's further cores, each with a run loop of its own. To be called once.
     ///
-    /// A core that does not start is reported on the console and left out.
+    /// A core that does not start is reported on the console; it and those behind it are left out.
     public func startCores() -> Cores {
         #if hasFeature(Embedded)
         return FurtherCores.start()

@@ -53,6 +53,12 @@ import Testing
         #expect(console.contains("cores: \(count)"), "\(console)")
     }
 
+    @Test func aTaskOfAnotherCoreIsNotResumed() throws {
+        let (status, console) = try boot(["foreign-core"], cores: 2)
+        #expect(status == 101, "\(console)")
+        #expect(console.contains("toro: panic: "), "\(console)")
+    }
+
     @Test func aSleepingGuestHalts() throws {
         let (status, console) = try boot(["sleep"])
         #expect(status == 0)

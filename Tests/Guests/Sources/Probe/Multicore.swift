@@ -4,7 +4,17 @@ import ToroMicroVM
 /// More than one core.
 enum Multicore {
     @Core static var experiments: [Experiment] {
-        [Experiment("cores") { vm throws(ProbeError) in try await visit(vm.startCores()) }]
+        [
+            Experiment("cores") { vm throws(ProbeError) in try await visit(vm.startCores()) },
+            Experiment("foreign-core") { vm in await breakIn(vm.startCores()) },
+        ]
+    }
+
+    /// Resumes a task of this core on another one, which must not go unnoticed.
+    @Core private static func breakIn(_ cores: Cores) async {
+        let answer = Waiter<Int>()
+        cores.run(on: 1) { answer.resume(1) }
+        print("answered " + String(await answer.wait()))
     }
 
     /// A message to each further core and one back, with memory allocated here and freed there.
@@ -23,5 +33,6 @@ enum Multicore {
             print("core " + String(index) + " was there and back")
         }
         print("cores: " + String(cores.count))
+        cores.goHome()
     }
 }
