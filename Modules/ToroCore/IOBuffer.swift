@@ -158,12 +158,6 @@ public struct OutOfMemory: ToroError, Equatable {
         end += min(max(count, 0), freeCapacity)
     }
 
-    /// Puts the window at `start..<end` of the memory; both ends are brought into `0...capacity`.
-    public mutating func setWindow(start: Int, end: Int) {
-        self.start = min(max(start, 0), capacity)
-        self.end = min(max(end, self.start), capacity)
-    }
-
     /// Adds one byte; false, and nothing added, when the buffer is full.
     @discardableResult
     public mutating func append(_ byte: UInt8) -> Bool {

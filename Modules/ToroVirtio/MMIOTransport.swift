@@ -15,13 +15,10 @@ import ToroCore
         static var queueSize: Int { 0x038 }
         static var queueReady: Int { 0x044 }
         static var queueNotify: Int { 0x050 }
-        static var interruptStatus: Int { 0x060 }
-        static var interruptAcknowledge: Int { 0x064 }
         static var status: Int { 0x070 }
         static var queueDescriptor: Int { 0x080 }
         static var queueDriver: Int { 0x090 }
         static var queueDevice: Int { 0x0a0 }
-        static var configurationGeneration: Int { 0x0fc }
         static var configuration: Int { 0x100 }
     }
 
@@ -96,18 +93,6 @@ import ToroCore
     /// A byte of the device-specific configuration.
     public func configurationByte(at offset: Int) -> UInt8 {
         registers.load8(at: Register.configuration + offset)
-    }
-
-    /// A number that changes with the configuration.
-    public func configurationGeneration() -> UInt32 {
-        registers.load32(at: Register.configurationGeneration)
-    }
-
-    /// Acknowledges what the device interrupted for, and returns it.
-    public func acknowledgeInterrupt() -> UInt32 {
-        let reasons = registers.load32(at: Register.interruptStatus)
-        registers.store32(reasons, at: Register.interruptAcknowledge)
-        return reasons
     }
 
     private func store64(_ value: UInt64, at offset: Int) {

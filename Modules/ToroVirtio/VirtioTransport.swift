@@ -11,8 +11,6 @@ public protocol RegisterWindow {
     func store32(_ value: UInt32, at offset: Int)
     /// Reads the byte at `offset`; for the device-specific configuration space.
     func load8(at offset: Int) -> UInt8
-    /// Writes the byte at `offset`; for the device-specific configuration space.
-    func store8(_ value: UInt8, at offset: Int)
 }
 
 /// What kind of device it is (VIRTIO 1.2, section 5).
@@ -98,11 +96,6 @@ public struct VirtqueueAddresses: Equatable, Sendable {
 
     /// A byte of the device-specific configuration.
     func configurationByte(at offset: Int) -> UInt8
-    /// A number that changes when the configuration does.
-    func configurationGeneration() -> UInt32
-
-    /// The interrupt's reasons, acknowledged: bit 0 used buffers, bit 1 configuration change.
-    func acknowledgeInterrupt() -> UInt32
 }
 
 /// Where a driver finds its device.

@@ -165,7 +165,7 @@ public enum VirtqueueError: ToroError, Equatable {
     }
 
     /// The next chain the device is done with, and how many bytes it says it wrote; nil if there
-    /// is none. Throws, now and ever after, once the device breaks the rules.
+    /// is none. Throws when the device breaks the rules; the queue gives and takes nothing then.
     public mutating func popUsed() throws(VirtqueueError) -> (slot: UInt16, written: Int)? {
         guard !isBroken else { return nil }
         let used = unsafe toro_virtio_load16(base + usedOffset + 2)

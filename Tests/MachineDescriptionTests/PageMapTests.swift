@@ -115,14 +115,4 @@ import ToroTesting
         #expect(frames.translate(0x2008, root: second.root)?.address == 0x6008)
         #expect(frames.translate(0xffff_ffff_c000_0000, root: first.root) == nil)
     }
-
-    @Test func unmappedPagesAreGone() throws {
-        let frames = TableFrames()
-        let map = try PageMap(hugePages: false) { frames.make() }
-        try map.map(0x1000, to: 0x1000, length: 0x3000, .write)
-        try map.unmap(page: 0x2000)
-        #expect(frames.translate(0x1000, root: map.root) != nil)
-        #expect(frames.translate(0x2000, root: map.root) == nil)
-        #expect(frames.translate(0x3000, root: map.root) != nil)
-    }
 }

@@ -69,7 +69,11 @@ import ToroVirtio
 
     private func serve(_ queue: Int) {
         while let chain = device.take(queue) {
-            if isHolding || holdsForgets && queue == 0 { held.append((chain, queue)) } else { answer(chain, queue) }
+            if isHolding || holdsForgets && queue == 0 {
+                held.append((chain, queue))
+            } else {
+                answer(chain, queue)
+            }
         }
     }
 

@@ -106,12 +106,6 @@ public import ToroVirtio
     public func configurationByte(at offset: Int) -> UInt8 {
         configuration.indices.contains(offset) ? configuration[offset] : 0
     }
-
-    /// See ``ToroVirtio/VirtioTransport``.
-    public func configurationGeneration() -> UInt32 { 0 }
-
-    /// See ``ToroVirtio/VirtioTransport``.
-    public func acknowledgeInterrupt() -> UInt32 { 1 }
 }
 
 /// A bus with mock devices in its slots.

@@ -44,10 +44,10 @@ void *toro_take_job(void) {
 }
 
 SWIFT void swift_job_run(struct job *job, struct executor executor);
-void toro_run_job(void *job) { swift_job_run(job, (struct executor){0, 0}); }
-
-SWIFT void *swift_task_getCurrent(void);
-void *toro_current_task(void) { return swift_task_getCurrent(); }
+void toro_run_job(void *job) {
+    toro_core()->jobs++;
+    swift_job_run(job, (struct executor){0, 0});
+}
 
 SWIFT void swift_task_enqueueMainExecutorImpl(struct job *job) {
     swift_task_enqueueGlobalImpl(job);
@@ -193,7 +193,6 @@ __attribute__((target("general-regs-only"))) void toro_interrupt(
     const struct toro_trap_frame *frame) {
     struct toro_core *core = toro_core();
     core->interrupts++;
-    if (frame->vector == TORO_TIMER_VECTOR) core->timer_interrupts++;
     if (frame->vector >= TORO_DEVICE_VECTOR && frame->vector < TORO_TRAP_STUBS) {
         uint64_t window = toro_device_windows[frame->vector - TORO_DEVICE_VECTOR];
         if (window != 0) {
@@ -206,5 +205,4 @@ __attribute__((target("general-regs-only"))) void toro_interrupt(
 
 uint32_t toro_core_index(void) { return (uint32_t)toro_core()->index; }
 void *toro_core_context(void) { return toro_core()->context; }
-void toro_core_set_context(void *context) { toro_core()->context = context; }
 #endif

@@ -10,7 +10,7 @@ public final class MMIODevice: Sendable {
     /// The number of its interrupt line.
     public let interrupt: UInt32
 
-    /// Parses `SIZE[K|M]@ADDRESS:IRQ[:ID]`; nil if it is none.
+    /// Parses `SIZE[K|M]@ADDRESS:IRQ[:ID]`; nil if it is none, or no physical address.
     init?(parsing text: RawSpan) {
         guard var sizeEnd = text.first(UInt8(ascii: "@")),
             let colon = text.first(UInt8(ascii: ":"), from: sizeEnd)
@@ -25,7 +25,7 @@ public final class MMIODevice: Sendable {
         }
         if shift > 0 { sizeEnd -= 1 }
         guard let size = number(text.extracting(0..<sizeEnd)), size > 0, size <= 1 << 20,
-            let address = number(text.extracting(addressStart..<colon)),
+            let address = number(text.extracting(addressStart..<colon)), address < 1 << 52,
             let interrupt = number(text.extracting(colon + 1..<end)), interrupt < 256
         else { return nil }
         self.address = address

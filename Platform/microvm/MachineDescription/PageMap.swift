@@ -17,7 +17,7 @@ public struct PageRights: OptionSet, Sendable {
 public enum PageMapError: Error, Equatable {
     /// No frame for a table.
     case outOfMemory
-    /// An address or length is no multiple of 4 KiB, or not canonical.
+    /// An address or length is no multiple of 4 KiB.
     case misaligned
     /// A page there is mapped already.
     case occupied(UInt64)
@@ -26,7 +26,7 @@ public enum PageMapError: Error, Equatable {
 /// A four-level page table (Intel SDM volume 3, 4.5), written through the identity mapping.
 ///
 /// Tables are made on demand, pages as large as alignment and length allow, so that mapping a
-/// gibibyte costs one store. `Frames` gives zeroed 4 KiB frames.
+/// gibibyte costs one store.
 @safe public struct PageMap {
     /// The physical address of the top table, for CR3.
     public let root: UInt64
@@ -65,12 +65,6 @@ public enum PageMapError: Error, Equatable {
             unsafe entry.pointee = target | size | PageMap.present | bits(rights)
             done += 1 << (12 + 9 * UInt64(level - 1))
         }
-    }
-
-    /// Takes the page at `virtual` out of a range mapped by 4 KiB pages. The caller forgets the
-    /// old translation (INVLPG).
-    public func unmap(page virtual: UInt64) throws(PageMapError) {
-        unsafe try entry(for: virtual, level: 1).pointee = 0
     }
 
     /// Makes the entry of the top level that covers `virtual` the same as in `other`.

@@ -11,17 +11,11 @@ public struct StartInfo: Equatable, Sendable {
     public let memoryMap: UInt64
     /// The number of entries.
     public let memoryMapCount: Int
-    /// Where the module list is: `moduleCount` entries of 32 bytes.
-    public let moduleList: UInt64
-    /// The number of modules.
-    public let moduleCount: Int
 
     /// Parses the structure; throws if it is none or too old to hold a memory map.
     public init(parsing bytes: RawSpan) throws(StartInfoError) {
         guard let magic = bytes.load(UInt32.self, at: 0),
             let version = bytes.load(UInt32.self, at: 4),
-            let modules = bytes.load(UInt32.self, at: 12),
-            let moduleList = bytes.load(UInt64.self, at: 16),
             let commandLine = bytes.load(UInt64.self, at: 24)
         else { throw .truncated }
         guard magic == StartInfo.magic else { throw .badMagic(magic) }
@@ -33,8 +27,6 @@ public struct StartInfo: Equatable, Sendable {
         self.commandLine = commandLine
         self.memoryMap = memoryMap
         memoryMapCount = Int(count)
-        self.moduleList = moduleList
-        moduleCount = Int(modules)
     }
 }
 

@@ -54,13 +54,16 @@ import ToroCore
             Descriptors.load(at: tables, stacks: (stacks.exceptions, stacks.interrupts))
             unsafe toro_core().pointee.stack_top = stacks.main
             unsafe toro_core().pointee.stack_size = size
-            unsafe toro_core().pointee.page_map = pages.root
             unsafe interruptTable = interrupts
             unsafe self.pages = pages
             toro_switch_stack(stacks.main) { Boot.second() }
         } catch {
-            unsafe Panic.fail("out of memory while booting; give the guest more", .outOfMemory)
+            outOfMemory()
         }
+    }
+
+    private static func outOfMemory() -> Never {
+        unsafe Panic.fail("out of memory while booting; give the guest more", .outOfMemory)
     }
 
     /// On the real stack, with traps that explain themselves: clock, devices, `main`.
@@ -89,7 +92,7 @@ import ToroCore
             _ = main(0, nil)
             loop.enter()
         } catch {
-            unsafe Panic.fail("the machine's devices overlap its memory", .exception)
+            outOfMemory()
         }
     }
 }

@@ -62,10 +62,8 @@ import ToroProcess
         let core = unsafe UnsafeMutablePointer<toro_core>(bitPattern: UInt(block))
             .unsafelyUnwrapped
         unsafe core.pointee.index = index
-        unsafe core.pointee.apic_id = id
         unsafe core.pointee.stack_top = stacks.main
         unsafe core.pointee.stack_size = stackSize
-        unsafe core.pointee.page_map = pages.root
         unsafe starting = Preparation(
             tables: tables, stacks: stacks, clock: clock, mailbox: mailbox)
         toro_set_trampoline_arguments(pages.root, stacks.main, block) { FurtherCores.enter() }

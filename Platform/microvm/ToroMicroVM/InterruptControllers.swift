@@ -19,9 +19,6 @@ enum LocalAPIC {
     private static let nmi: UInt32 = 4 << 8
     private static let deliveryPending: UInt32 = 1 << 12
 
-    /// Timer ticks a second with the divider at 1: the APIC bus of QEMU and KVM runs at 1 GHz.
-    static let timerFrequency: UInt64 = 1_000_000_000
-
     /// The id of the running core.
     static var id: UInt32 { toro_load32(base + 0x20) >> 24 }
 
@@ -58,8 +55,10 @@ enum LocalAPIC {
     private static func send(to target: UInt64, _ command: UInt32) {
         toro_store32(base + commandHigh, UInt32(target) << 24)
         toro_store32(base + commandLow, command)
-        for _ in 0..<100_000 where toro_load32(base + commandLow) & deliveryPending != 0 {
+        var patience = 100_000
+        while patience > 0, toro_load32(base + commandLow) & deliveryPending != 0 {
             toro_relax()
+            patience -= 1
         }
     }
 }

@@ -14,10 +14,6 @@ public struct MMIOWindow: RegisterWindow, Sendable {
     }
     /// Reads the byte at `offset`.
     public func load8(at offset: Int) -> UInt8 { toro_load8(address + UInt64(offset)) }
-    /// Writes the byte at `offset`.
-    public func store8(_ value: UInt8, at offset: Int) {
-        toro_store8(address + UInt64(offset), value)
-    }
     #else
     /// There is no device on a host.
     public func load32(at offset: Int) -> UInt32 { 0 }
@@ -25,7 +21,5 @@ public struct MMIOWindow: RegisterWindow, Sendable {
     public func store32(_ value: UInt32, at offset: Int) {}
     /// There is no device on a host.
     public func load8(at offset: Int) -> UInt8 { 0 }
-    /// There is no device on a host.
-    public func store8(_ value: UInt8, at offset: Int) {}
     #endif
 }

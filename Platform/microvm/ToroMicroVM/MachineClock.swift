@@ -11,11 +11,8 @@ struct MachineClock {
     /// What civil time was at time-stamp zero of this clock.
     private var epoch: WallTime?
 
-    /// Ticks of the counter a second.
-    let frequency: UInt64
-
-    /// Measures the counter's frequency; takes half a millisecond. `zero` is the counter's value
-    /// that counts as time 0.
+    /// Measures the counter's frequency against the APIC timer, which QEMU and KVM run at 1 GHz;
+    /// takes half a millisecond. `zero` is the counter's value that counts as time 0.
     init(zero: UInt64) {
         self.zero = zero
         let span: UInt32 = 500_000
@@ -30,7 +27,6 @@ struct MachineClock {
         let nanoseconds = UInt64(first.apic &- last.apic)
         let wide = nanoseconds.multipliedFullWidth(by: 1 << 32)
         scale = ticks > wide.high ? ticks.dividingFullWidth(wide).quotient : 1 << 32
-        frequency = ticks.multipliedReportingOverflow(by: 1_000_000_000).partialValue / nanoseconds
     }
 
     private static func sample() -> (tsc: UInt64, apic: UInt32) {
@@ -86,7 +82,11 @@ enum RealTimeClock {
     static func seconds() -> Int64? {
         // Status A reads 0xff where nothing answers; bit 7 says that an update is under way.
         guard read(10) != 0xff else { return nil }
-        for _ in 0..<100_000 where read(10) & 0x80 != 0 { toro_relax() }
+        var patience = 100_000
+        while patience > 0, read(10) & 0x80 != 0 {
+            toro_relax()
+            patience -= 1
+        }
         let binary = read(11) & 4 != 0
         func field(_ index: UInt8) -> Int64 {
             let raw = Int64(read(index))

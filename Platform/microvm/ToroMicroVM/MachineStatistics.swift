@@ -1,6 +1,5 @@
 import CMicroVM
 import ToroMemory
-import ToroProcess
 
 /// What the running core has done and holds: for a service that reports it, and for tests.
 public struct MachineStatistics: Equatable, Sendable {
@@ -14,6 +13,8 @@ public struct MachineStatistics: Equatable, Sendable {
     public var jobs: UInt64 = 0
     /// How often the core has waited for an interrupt.
     public var halts: UInt64 = 0
+    /// Interrupts that the core has taken.
+    public var interrupts: UInt64 = 0
 }
 
 extension MicroVM {
@@ -24,12 +25,12 @@ extension MicroVM {
         let heap = KernelHeap.arena.statistics
         figures.liveBytes = heap.liveBytes
         figures.liveObjects = heap.liveObjects
-        // SAFETY: the running core's block is always there, and so is its loop when tasks run.
-        figures.copiedBytes = unsafe toro_core().pointee.copied_bytes
-        if let loop = unsafe Machine.loop?.statistics {
-            figures.jobs = loop.jobs
-            figures.halts = loop.halts
-        }
+        // SAFETY: the running core's block is always there.
+        let core = unsafe toro_core().pointee
+        figures.copiedBytes = core.copied_bytes
+        figures.jobs = core.jobs
+        figures.halts = core.halts
+        figures.interrupts = core.interrupts
         #endif
         return figures
     }

@@ -12,15 +12,12 @@ struct toro_core {
     struct toro_core *_Nonnull self;
     void *_Nullable context;
     uint64_t index;
-    uint64_t apic_id;
     void *_Nullable jobs_head;
-    uint64_t canary;
     void *_Nullable jobs_tail;
-    uint64_t interrupts;
-    uint64_t timer_interrupts;
+    uint64_t canary;
     uint64_t stack_top, stack_size;
-    uint64_t page_map;
-    uint64_t copied_bytes;
+    /// What the core has done: interrupts taken, waits for one, jobs run, bytes copied.
+    uint64_t interrupts, halts, jobs, copied_bytes;
     uint64_t ready;
     /// What other cores leave for this one, and the function that runs it; see FurtherCores.
     void *_Nullable mailbox;
@@ -98,15 +95,6 @@ static inline uint8_t toro_in8(uint16_t port) {
     return value;
 }
 
-static inline uint64_t toro_rdmsr(uint32_t msr) {
-    uint32_t low, high;
-    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-    return (uint64_t)high << 32 | low;
-}
-static inline void toro_wrmsr(uint32_t msr, uint64_t value) {
-    __asm__ volatile("wrmsr" ::"c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
-                     : "memory");
-}
 static inline uint64_t toro_rdtsc(void) {
     uint32_t low, high;
     __asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high));
@@ -120,10 +108,6 @@ static inline uint64_t toro_read_cr2(void) {
 static inline void toro_write_cr3(uint64_t value) {
     __asm__ volatile("movq %0, %%cr3" ::"r"(value) : "memory");
 }
-/// Forgets the translation of one page.
-static inline void toro_invlpg(uint64_t address) {
-    __asm__ volatile("invlpg (%0)" ::"r"(address) : "memory");
-}
 
 struct toro_cpuid {
     uint32_t eax, ebx, ecx, edx;
@@ -135,7 +119,7 @@ static inline struct toro_cpuid toro_cpuid(uint32_t leaf) {
                      : "a"(leaf), "c"(0));
     return r;
 }
-/// A random word from RDRAND, 0 if the processor has none to give.
+/// A random word from RDRAND, or from the time stamp counter where the processor has none to give.
 uint64_t toro_random(void);
 
 static inline uint32_t toro_load32(uint64_t address) {
@@ -146,9 +130,6 @@ static inline void toro_store32(uint64_t address, uint32_t value) {
 }
 static inline uint8_t toro_load8(uint64_t address) {
     return *(volatile const uint8_t *)(uintptr_t)address;
-}
-static inline void toro_store8(uint64_t address, uint8_t value) {
-    *(volatile uint8_t *)(uintptr_t)address = value;
 }
 
 static inline void toro_lidt(const void *_Nonnull table, uint16_t limit) {
@@ -170,6 +151,7 @@ static inline void toro_lgdt(const void *_Nonnull table, uint16_t limit, uint16_
 /// Lets one pending or coming interrupt in and returns after it; see the run loop. The
 /// interrupt shadow of STI makes the pair atomic: an interrupt that is already pending ends HLT.
 static inline void toro_halt(void) {
+    toro_core()->halts++;
     __asm__ volatile("sti; hlt; cli" ::: "memory", "cc");
 }
 /// Stops the core for ever.
@@ -184,8 +166,8 @@ static inline void toro_relax(void) { __asm__ volatile("pause"); }
 __attribute__((noreturn)) void toro_switch_stack(uint64_t stack_top,
                                                  void (*_Nonnull function)(void));
 
-/// The device lines that the interrupt handler acknowledges: the address of a virtio-mmio
-/// window's InterruptStatus register for each vector from TORO_DEVICE_VECTOR, 0 for none.
+/// The devices that the interrupt handler acknowledges: the address of a virtio-mmio window for
+/// each vector from TORO_DEVICE_VECTOR, 0 for none.
 enum { TORO_TIMER_VECTOR = 32, TORO_WAKE_VECTOR = 33, TORO_DEVICE_VECTOR = 34 };
 extern uint64_t toro_device_windows[TORO_TRAP_STUBS - TORO_DEVICE_VECTOR];
 static inline void toro_set_device_window(uint32_t line, uint64_t address) {
@@ -204,8 +186,5 @@ static inline uint64_t toro_heap_state_address(void) { return (uintptr_t)toro_he
 
 /// The executable's entry (`@main`).
 int main(int argc, char *_Nullable *_Nullable argv);
-
-/// What a Swift task's context chain needs: the running task's context, or NULL.
-void *_Nullable toro_current_task(void);
 
 #endif
