@@ -46,7 +46,11 @@ enum Clocks {
     @Core private static func report(
         _ span: UInt64, after start: Instant, _ order: Channel<UInt64>
     ) async {
-        do throws(Cancelled) { try await sleep(until: start + .milliseconds(span)) } catch { return }
+        do throws(Cancelled) {
+            try await sleep(until: start + .milliseconds(span))
+        } catch {
+            return
+        }
         do throws(ChannelError) { try await order.send(span) } catch { return }
     }
 }
