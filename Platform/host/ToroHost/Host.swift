@@ -1,4 +1,5 @@
 #if !hasFeature(Embedded)
+import CToroHost
 import Glibc
 public import ToroCore
 
@@ -103,6 +104,7 @@ extension HostProgram {
     /// Wires the service, runs it, and ends with its exit status: 0, 1 if it threw, 2 if it could
     /// not be wired.
     public nonisolated static func main() {
+        toro_host_raise_file_limit()
         _ = HostCore.shared
         Task { @Core in await run() }
         while true { pause() }

@@ -2,6 +2,7 @@
 import CToroHost
 import Glibc
 public import ToroCore
+import ToroProcess
 
 /// A TCP connection.
 @Core public final class HostStream: ByteStream {
@@ -145,8 +146,15 @@ public import ToroCore
             let file = toro_host_accept(readiness.file)
             if file >= 0 { return HostStream(file) }
             switch -file {
-            case EAGAIN, ECONNABORTED, EINTR:
-                guard await readiness.wait() else { throw .cancelled }
+            case EAGAIN: guard await readiness.wait() else { throw .cancelled }
+            case ECONNABORTED, EINTR: continue
+            case EMFILE, ENFILE, ENOBUFS, ENOMEM:
+                // The client waits in the backlog, and nothing tells when there is room again.
+                do throws(Cancelled) {
+                    try await ToroProcess.sleep(for: .milliseconds(100), clock: HostCore.shared)
+                } catch {
+                    throw .cancelled
+                }
             default: throw .failed(code: -file)
             }
         }

@@ -29,6 +29,8 @@ int32_t toro_host_listen(const char *_Nonnull host, uint16_t port, int32_t backl
                          uint16_t *_Nonnull bound);
 /// Begins to connect to a TCP address. As `toro_host_listen`.
 int32_t toro_host_connect(const char *_Nonnull host, uint16_t port);
+/// Lets the process have as many descriptors as the system allows it.
+void toro_host_raise_file_limit(void);
 /// Accepts a connection, non-blocking. A negative errno if there is none.
 int32_t toro_host_accept(int32_t listener);
 /// Sends two pieces at once. The number of bytes, or a negative errno.
