@@ -15,7 +15,7 @@ import ToroCore
 
     private var failures: [(operation: Int, error: FileError)] = []
     private var holding = false
-    private var waiters: [Turnstile] = []
+    private var waiters: [Waiter<Bool>] = []
 
     init() {}
 
@@ -38,7 +38,7 @@ import ToroCore
         holding = false
         let waiters = waiters
         self.waiters = []
-        for waiter in waiters { waiter.open(true) }
+        for waiter in waiters { waiter.resume(true) }
     }
 
     /// The gate that every operation passes.
@@ -46,43 +46,12 @@ import ToroCore
         operations += 1
         let number = operations
         if holding {
-            let turnstile = Turnstile()
-            waiters.append(turnstile)
-            let released = await turnstile.wait()
-            waiters.removeAll { $0 === turnstile }
+            let waiter = Waiter<Bool>()
+            waiters.append(waiter)
+            let released = await waiter.wait(cancelled: false)
+            waiters.removeAll { $0 === waiter }
             if !released { throw .cancelled }
         }
         for failure in failures where failure.operation == number { throw failure.error }
-    }
-}
-
-/// Lets one task wait for one answer.
-@Core @safe private final class Turnstile {
-    // SAFETY: `open` empties the field before it resumes, so the task is resumed once.
-    private var continuation: UnsafeContinuation<Bool, Never>?
-    private var answer: Bool?
-
-    /// The answer given to `open`; false when the task is cancelled.
-    func wait() async -> Bool {
-        await withTaskCancellationHandler {
-            await unsafe withUnsafeContinuation { continuation in
-                if let answer {
-                    unsafe continuation.resume(returning: answer)
-                } else {
-                    unsafe self.continuation = continuation
-                }
-            }
-        } onCancel: {
-            Core.assumeIsolated { self.open(false) }
-        }
-    }
-
-    /// Lets the task go on; only the first answer counts.
-    func open(_ answer: Bool) {
-        guard self.answer == nil else { return }
-        self.answer = answer
-        let waiting = unsafe continuation
-        unsafe continuation = nil
-        unsafe waiting?.resume(returning: answer)
     }
 }
