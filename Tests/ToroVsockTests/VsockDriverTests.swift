@@ -71,6 +71,24 @@ typealias Driver = VsockDriver
         #expect(clock.pendingTimers == 0)
     }
 
+    @Test(arguments: [(65_536, 65_536), (4_096, 4_096), (700, 65_536)]) @Core
+    func conformsToTheStreamProtocol(_ room: (guest: UInt32, host: UInt32)) async throws {
+        let host = MockVsockHost()
+        host.bufferAllocation = room.host
+        let driver = try driver(host, room: room.guest)
+        let port = try driver.listen(5)
+        let conformance = ByteStreamConformance { () -> (VsockStream, MockVsockStream)? in
+            guard let client = await host.connect(to: 5), let stream = try? await port.accept()
+            else { return nil }
+            return (stream, client)
+        }
+        for failure in await conformance.run() { Issue.record("\(failure)") }
+        #expect(conformance.checks > 200)
+        #expect(host.violations == [])
+        await HostRunLoop.shared.settle()
+        #expect(driver.connectionCount == 0 && host.connections.isEmpty)
+    }
+
     @Test @Core func whatComesBeforeAcceptIsKept() async throws {
         let host = MockVsockHost()
         let driver = try driver(host)

@@ -209,6 +209,7 @@ import ToroVirtio
             sent &+= UInt32(count)
             post(packet)
         }
+        buffer.removeAll()
         return Completed(buffer, .success(total))
     }
 
@@ -218,8 +219,13 @@ import ToroVirtio
     ) async -> Completed<StreamError> {
         guard let head else { return await send(body) }
         let first = await send(head)
-        if case .failure(let error) = first.result { return Completed(body, .failure(error)) }
-        return await send(body)
+        switch first.result {
+        case .failure(let error): return Completed(body, .failure(error))
+        case .success(let count):
+            let done = await send(body)
+            let result = done.result
+            return Completed(done.take(), result.map { $0 + count })
+        }
     }
 
     /// Says that no more is sent.

@@ -96,12 +96,4 @@ import ToroCore
             seconds: wall.seconds.addingReportingOverflow(seconds).partialValue,
             nanoseconds: UInt32(nanoseconds % 1_000_000_000))
     }
-
-    private func settle() async {
-        #if hasFeature(Embedded)
-        for _ in 0..<64 { await Task.yield() }
-        #else
-        await HostRunLoop.shared.settle()
-        #endif
-    }
 }
