@@ -60,6 +60,22 @@ final class Folder {
         #expect(conformance.checks > 400)
     }
 
+    @Test(.timeLimit(.minutes(1))) @Core
+    func aTCPStreamConformsToTheStreamProtocol() async throws {
+        let listener = try HostListener(port: 0)
+        defer { listener.close() }
+        let conformance = ByteStreamConformance { () -> (HostStream, HostStream)? in
+            guard let client = try? HostStream.connect(port: listener.port),
+                let server = try? await listener.accept()
+            else { return nil }
+            return (server, client)
+        }
+        // The kernel keeps megabytes for a slow reader.
+        conformance.largeLength = 8 << 20
+        for failure in await conformance.run() { Issue.record("\(failure)") }
+        #expect(conformance.checks > 200)
+    }
+
     @Test @Core func aWebServerOnTCPConformsToHTTP() async throws {
         let folder = try Folder()
         folder.make(HTTPSite.recipe)
