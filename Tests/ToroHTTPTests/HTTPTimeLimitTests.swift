@@ -173,17 +173,48 @@ import ToroTesting
         await end(bench)
     }
 
-    /// A body has no limit on its whole time, only on each wait.
-    @Test @Core func aBodyMayComeByteByByte() async {
-        let bench = counter(limits())
+    /// A body has a limit on each wait, and one on all of them, which begins anew with the next
+    /// request.
+    @Test @Core func aBodyMayComeByteByByteWithinTheRequestsTime() async {
+        let bench = counter(limits { $0.requestTime = .seconds(300) })
+        let client = bench.port.connect()
+        let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 11\r\n\r\n"
+        for _ in 0..<2 {
+            #expect(await bench.answer(head, on: client) == "")
+            for _ in 0..<10 {
+                client.inject([0x78])
+                await bench.clock.advance(by: .seconds(29))
+            }
+            #expect(await bench.answer("x", on: client).hasSuffix("11 bytes"))
+        }
+        #expect(await bench.answer(head, on: client) == "")
+        for _ in 0..<10 {
+            await bench.clock.advance(by: .seconds(29))
+            client.inject([0x78])
+        }
+        await bench.clock.advance(by: .milliseconds(9_999))
+        #expect(await bench.rest(client) == "")
+        await bench.clock.advance(by: .milliseconds(1))
+        #expect(await bench.rest(client).hasPrefix("HTTP/1.1 408 "))
+        client.close()
+        await end(bench)
+    }
+
+    /// Nor is a connection held by the rest of a body that nobody wants.
+    @Test @Core func aBodyThatIsThrownAwayHasTheRequestsTime() async {
+        let bench = Bench(limits: limits { $0.requestTime = .seconds(60) }) { _ in
+            HTTPResponse("fine\n")
+        }
         let client = bench.port.connect()
         let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n"
-        #expect(await bench.answer(head, on: client) == "")
-        for _ in 0..<99 {
+        #expect(await bench.answer(head, on: client).hasSuffix("fine\n"))
+        for _ in 0..<2 {
             client.inject([0x78])
             await bench.clock.advance(by: .seconds(29))
+            #expect(!client.isAtEnd)
         }
-        #expect(await bench.answer("x", on: client).hasSuffix("100 bytes"))
+        await bench.clock.advance(by: .seconds(2))
+        #expect(client.isAtEnd)
         client.close()
         await end(bench)
     }

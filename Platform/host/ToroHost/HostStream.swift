@@ -12,6 +12,8 @@ import ToroProcess
     private let readiness: HostReadiness
     private var isClosed = false
     private var isFinished = false
+    /// The system tells of a reset once; afterwards a receive would look like the peer's end.
+    private var wasReset = false
 
     init(_ file: Int32) { readiness = HostReadiness(file) }
 
@@ -31,6 +33,7 @@ import ToroProcess
         var buffer = try newBuffer()
         while true {
             if isClosed { throw .closed }
+            if wasReset { throw .reset }
             // SAFETY: the buffer has that much room, and outlives the call.
             let count = unsafe recv(
                 readiness.file, buffer.unsafePointer, HostStream.receiveSize, Int32(MSG_DONTWAIT))
@@ -39,7 +42,10 @@ import ToroProcess
                 return buffer
             }
             if count == 0 { return nil }
-            guard errno == EAGAIN || errno == ENOTCONN || errno == EINTR else { throw .reset }
+            guard errno == EAGAIN || errno == ENOTCONN || errno == EINTR else {
+                wasReset = true
+                throw .reset
+            }
             guard await readiness.wait() else { throw .cancelled }
         }
     }
@@ -95,7 +101,9 @@ import ToroProcess
         switch -result {
         case Int64(EAGAIN), Int64(ENOTCONN): return await readiness.wait() ? nil : .cancelled
         case Int64(EINTR): return nil
-        default: return result < 0 ? .reset : nil
+        default:
+            if result < 0 { wasReset = true }
+            return result < 0 ? .reset : nil
         }
     }
 
