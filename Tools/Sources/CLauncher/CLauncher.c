@@ -10,11 +10,13 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 // Linux numbers, for headers that are older than the calls.
@@ -94,6 +96,79 @@ static void reset_signals(void) {
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+// Kills this process's children; what they have started becomes children of a subreaper with that.
+static void kill_children(void) {
+    char list[4096];
+    int file = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+    if (file < 0) return;
+    ssize_t count;
+    pid_t child = 0;
+    while ((count = read(file, list, sizeof list)) > 0)
+        for (ssize_t index = 0; index < count; index++) {
+            if (list[index] >= '0' && list[index] <= '9') {
+                child = child * 10 + (list[index] - '0');
+            } else if (child > 0) {
+                kill(child, SIGKILL);
+                child = 0;
+            }
+        }
+    close(file);
+}
+
+// The life of a guard: waits for the program, which is its child, and ends the tree below it when
+// the program has ended, when SIGTERM asks for it, or when the parent dies (which sends SIGTERM).
+static _Noreturn void guard(pid_t program) {
+    // Whoever reads a pipe of the parent's waits for the last copy of its writer.
+    syscall(SYS_close_range, 3, ~0U, 0);
+    prctl(PR_SET_NAME, "toro-guard");
+    sigset_t awaited;
+    sigemptyset(&awaited);
+    sigaddset(&awaited, SIGCHLD);
+    sigaddset(&awaited, SIGTERM);
+    int result = 0, is_over = 0, is_ending = 0;
+    for (;;) {
+        int status;
+        pid_t ended;
+        while ((ended = waitpid(-1, &status, WNOHANG)) > 0)
+            if (ended == program) {
+                result = status;
+                is_over = is_ending = 1;
+            }
+        if (ended < 0 && errno == ECHILD) break;
+        if (is_ending) {
+            if (!is_over) kill(program, SIGKILL);
+            kill_children();
+        }
+        // A child that is missed in the list while others end is in the next one.
+        struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+        if (sigtimedwait(&awaited, NULL, is_ending ? &pause : NULL) == SIGTERM) is_ending = 1;
+    }
+    if (WIFEXITED(result)) _exit(WEXITSTATUS(result));
+    // Ends as the program did, but leaves no core of its own.
+    struct rlimit none = {0, 0};
+    setrlimit(RLIMIT_CORE, &none);
+    reset_signals();
+    raise(WTERMSIG(result));
+    _exit(128 + WTERMSIG(result));
+}
+
+// Gives the caller, a child of toro_start, a child of its own to go on with, and becomes its guard.
+// Returns in that child; or in the caller, with -1.
+static int fork_guarded(void) {
+    sigset_t all;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0) return -1;
+    pid_t own = getpid();
+    pid_t program = fork();
+    if (program < 0) return -1;
+    if (program > 0) guard(program);
+    reset_signals();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != own) _exit(127);
+    return 0;
+}
+
 pid_t toro_start(const struct toro_part *part, struct toro_failure *failure) {
     int report[2];
     failure->stage = TORO_STAGE_FORK;
@@ -116,7 +191,7 @@ pid_t toro_start(const struct toro_part *part, struct toro_failure *failure) {
     }
     if (child == 0) {
         struct toro_failure mine = {.stage = TORO_STAGE_DESCRIPTORS};
-        setpgid(0, 0);
+        if (!part->is_tree) setpgid(0, 0);
         reset_signals();
         if (set_descriptors(part) != 0) goto failed;
         mine.stage = TORO_STAGE_NAMESPACE;
@@ -124,8 +199,10 @@ pid_t toro_start(const struct toro_part *part, struct toro_failure *failure) {
         mine.stage = TORO_STAGE_READ_ONLY;
         if (part->read_only && make_read_only(part->read_only) != 0) goto failed;
         // After the namespaces: a change of credentials would forget it.
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        prctl(PR_SET_PDEATHSIG, part->is_tree ? SIGTERM : SIGKILL);
         if (getppid() != parent) _exit(127);
+        mine.stage = TORO_STAGE_FORK;
+        if (part->is_tree && fork_guarded() != 0) goto failed;
         mine.stage = TORO_STAGE_EXEC;
         execv(part->program, part->arguments);
     failed:
@@ -145,33 +222,41 @@ pid_t toro_start(const struct toro_part *part, struct toro_failure *failure) {
 
 int32_t toro_pidfd(pid_t child) { return (int32_t)syscall(SYS_pidfd_open, child, 0); }
 
-static volatile sig_atomic_t signal_descriptor = -1;
+static int signal_pipe[2] = {-1, -1};
+static volatile sig_atomic_t first_signal = 0;
 
 static void note_signal(int number) {
     int saved = errno;
-    unsigned char byte = (unsigned char)number;
-    int descriptor = signal_descriptor;
-    if (descriptor >= 0) (void)!write(descriptor, &byte, 1);
+    if (first_signal == 0) first_signal = number;
+    (void)!write(signal_pipe[1], "", 1);
     errno = saved;
 }
 
-void toro_watch_signals(int32_t descriptor) {
-    struct sigaction action = {.sa_handler = descriptor < 0 ? SIG_DFL : note_signal};
-    action.sa_flags = SA_RESTART;
-    signal_descriptor = descriptor;
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGHUP, &action, NULL);
-    // Whoever started us may have blocked them, as threads of Dispatch do.
+int32_t toro_watch_signals(void) {
+    if (signal_pipe[0] >= 0) return 0;
+    if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) != 0) return errno;
+    struct sigaction action = {.sa_handler = note_signal, .sa_flags = SA_RESTART};
     sigset_t watched;
     sigemptyset(&watched);
-    sigaddset(&watched, SIGINT);
-    sigaddset(&watched, SIGTERM);
-    sigaddset(&watched, SIGHUP);
-    if (descriptor >= 0) sigprocmask(SIG_UNBLOCK, &watched, NULL);
-    struct sigaction ignored = {.sa_handler = descriptor < 0 ? SIG_DFL : SIG_IGN};
+    for (size_t index = 0; index < 3; index++) {
+        int number = (int[]){SIGINT, SIGTERM, SIGHUP}[index];
+        // Whoever started us may have blocked them, as threads of Dispatch do; or ignores SIGHUP
+        // for us, as nohup does.
+        struct sigaction before;
+        sigaction(number, NULL, &before);
+        if (number == SIGHUP && before.sa_handler == SIG_IGN) continue;
+        sigaction(number, &action, NULL);
+        sigaddset(&watched, number);
+    }
+    sigprocmask(SIG_UNBLOCK, &watched, NULL);
+    struct sigaction ignored = {.sa_handler = SIG_IGN};
     sigaction(SIGPIPE, &ignored, NULL);
+    return 0;
 }
+
+int32_t toro_signal_reader(void) { return signal_pipe[0]; }
+
+int32_t toro_first_signal(void) { return first_signal; }
 
 static int address_of(const char *path, struct sockaddr_un *address) {
     memset(address, 0, sizeof *address);

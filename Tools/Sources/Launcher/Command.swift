@@ -33,55 +33,79 @@ public enum Command {
     }
 
     /// Runs a program and captures what it writes, standard error included; ended with SIGKILL
-    /// after `limit` seconds, with all that it has started.
+    /// after `limit` seconds. All that it has started ends with it, and it ends with this thread.
+    ///
+    /// `onOutput` is called with each piece of what it writes, as it comes.
     public static func capture(
-        _ program: String, _ arguments: [String], in folder: String? = nil, limit: Double = 900
+        _ program: String, _ arguments: [String], limit: Double = 900,
+        onOutput: ([UInt8]) -> Void = { _ in }
     ) throws(LaunchError) -> Finished {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: program)
-        process.arguments = arguments
-        if let folder { process.currentDirectoryURL = URL(fileURLWithPath: folder) }
-        let pipe = Pipe()
-        process.standardOutput = pipe
-        process.standardError = pipe
-        process.standardInput = FileHandle.nullDevice
+        let (reader, writer) = try makePipe()
+        defer { close(reader) }
+        _ = fcntl(reader, F_SETFL, O_NONBLOCK)
+        let part: Part
         do {
-            try process.run()
-        } catch {
-            throw .missing("cannot start \(program): \(error.localizedDescription)")
+            defer { close(writer) }
+            part = try start(program, arguments, input: nil, output: writer, errors: writer)
         }
-        let pid = process.processIdentifier
-        let timer = DispatchSource.makeTimerSource()
-        timer.schedule(deadline: .now() + limit)
-        timer.setEventHandler { ProcessTree.end(pid) }
-        timer.resume()
-        let data = pipe.fileHandleForReading.readDataToEndOfFile()
-        process.waitUntilExit()
-        timer.cancel()
-        return Finished(status: process.status, output: String(decoding: data, as: UTF8.self))
+        var output: [UInt8] = []
+        var isOpen = true
+        let deadline = ContinuousClock.now + .seconds(limit)
+        let end = try wait(for: part, reading: { isOpen ? reader : -1 }, until: deadline) {
+            // As much as a pipe holds: a program may write faster than this reads.
+            for _ in 0..<64 {
+                guard isOpen, let bytes = readSome(reader) else { return }
+                isOpen = !bytes.isEmpty
+                output += bytes
+                onOutput(bytes)
+            }
+        }
+        return Finished(status: end.status, output: String(decoding: output, as: UTF8.self))
     }
 
-    /// Runs a program on this process's own terminal; returns its exit status.
+    /// Runs a program on this process's own terminal; returns its exit status. All that it has
+    /// started ends with it, and it ends with this thread.
     public static func passThrough(
-        _ program: String, _ arguments: [String], in folder: String? = nil
+        _ program: String, _ arguments: [String]
     ) throws(LaunchError) -> Int32 {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: program)
-        process.arguments = arguments
-        if let folder { process.currentDirectoryURL = URL(fileURLWithPath: folder) }
-        do {
-            try process.run()
-        } catch {
-            throw .missing("cannot start \(program): \(error.localizedDescription)")
-        }
-        process.waitUntilExit()
-        return process.status
+        let part = try start(
+            program, arguments, input: STDIN_FILENO, output: STDOUT_FILENO, errors: STDERR_FILENO)
+        return try wait(for: part).status
     }
-}
 
-extension Process {
-    /// The exit status as a shell gives it: 128 + n after signal n.
-    public var status: Int32 {
-        terminationReason == .uncaughtSignal ? 128 + terminationStatus : terminationStatus
+    private static func start(
+        _ program: String, _ arguments: [String], input: Int32?, output: Int32, errors: Int32
+    ) throws(LaunchError) -> Part {
+        try Interrupts.check()
+        return try Part(
+            Part.Start(
+                name: (program as NSString).lastPathComponent, program: program,
+                arguments: arguments, input: input, output: output, errors: errors, isTree: true))
+    }
+
+    /// Waits until all that a program has started has ended, too. A signal to this process ends
+    /// them, and so does the deadline.
+    private static func wait(
+        for part: Part, reading reader: () -> Int32 = { -1 },
+        until deadline: ContinuousClock.Instant? = nil, read: () -> Void = {}
+    ) throws(LaunchError) -> ProcessEnd {
+        var deadline = deadline
+        while true {
+            awaitReadable([reader(), part.ended, Interrupts.reader], until: deadline)
+            let end = part.reap()
+            read()
+            if let end { return end }
+            do throws(LaunchError) {
+                try Interrupts.check()
+            } catch {
+                part.signal(SIGTERM)
+                part.awaitEnd()
+                throw error
+            }
+            if let last = deadline, .now >= last {
+                part.signal(SIGTERM)
+                deadline = nil
+            }
+        }
     }
 }

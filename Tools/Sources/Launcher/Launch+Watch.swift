@@ -1,56 +1,58 @@
-import CLauncher
 import Foundation
 
 extension Launch {
-    /// Waits for QEMU's end, passing the console through meanwhile.
-    func watch(
-        _ qemu: Part, _ pass: ConsolePass, _ signals: SignalPipe, limit: Double?
-    ) throws(LaunchError) -> ProcessEnd {
+    /// Waits for QEMU's end, passing the console through meanwhile, and then for the reader of the
+    /// console's last words.
+    ///
+    /// Each turn moves no more of the console than can be moved without waiting: signals and dead
+    /// parts are noticed whether the guest is silent, faster than the terminal, or not read at all.
+    func watch(_ qemu: Part, _ pass: ConsolePass, limit: Double?) throws(LaunchError) -> ProcessEnd
+    {
+        defer { pass.drain() }
         let start = ContinuousClock.now
         let comeUp = start + .seconds(Launch.patience)
         let last = limit.map { start + .seconds($0) }
         var grace: ContinuousClock.Instant?
         while true {
-            let deadlines = [last, grace, unanswered.isEmpty ? nil : comeUp].compactMap { $0 }
-            wait(pass, signals, until: deadlines.min())
-            for part in parts { copyErrors(of: part) }
-            announcements?.read().forEach(onReady)
-            let isRead = pass.copy()
-            if let end = qemu.reap() { return end }
-            if let number = signals.take() {
-                throw LaunchError("interrupted", status: 128 + number)
+            let deadlines =
+                qemu.end == nil ? [last, grace, unanswered.isEmpty ? nil : comeUp] : [last]
+            // After QEMU's end there is nothing more to wait for but a reader.
+            if qemu.end == nil || pass.isKeeping {
+                wait(pass, until: deadlines.compactMap { $0 }.min())
             }
+            for part in parts {
+                copyErrors(of: part)
+                // Before the console is read: what QEMU said last is there by then.
+                _ = part.reap()
+            }
+            announcements?.read().forEach(onReady)
+            let isRead = pass.move()
+            if let end = qemu.end, pass.isIdle { return end }
+            try Interrupts.check()
+            if stopRequest.isMade { throw LaunchError("stopped", status: 128 + SIGTERM) }
             guard isRead else { throw LaunchError("nobody reads the console", status: 141) }
             let now = ContinuousClock.now
-            dropAnswered()
-            if now >= comeUp, let late = unanswered.first { throw Launch.late(late.part) }
             if let last, now >= last {
                 throw LaunchError("the guest did not end within \(limit ?? 0) seconds", status: 124)
             }
+            dropAnswered()
+            if now >= comeUp, let late = unanswered.first { throw Launch.late(late.part) }
             // Back ends end when QEMU does: it may be about to be the one that is named.
-            if let dead = parts.first(where: { $0.reap() != nil }) {
-                if let grace, now >= grace { throw died(dead, dead.reap()) }
+            if let dead = parts.first(where: { $0.end != nil }) {
+                if let grace, now >= grace { throw died(dead, dead.end) }
                 grace = grace ?? now + .milliseconds(200)
             }
         }
     }
 
-    private func wait(
-        _ pass: ConsolePass, _ signals: SignalPipe, until deadline: ContinuousClock.Instant?
-    ) {
-        var files = [pass.source, signals.reader, announcements?.reader ?? -1]
+    private func wait(_ pass: ConsolePass, until deadline: ContinuousClock.Instant?) {
+        var files = [Interrupts.reader, stopRequest.reader, announcements?.reader ?? -1]
         files += parts.map(\.errors)
         // An ended part stays readable: once it is known, the deadline does the waking. To ask
         // here whether one has ended would be too late: nobody acts on the answer before the wait.
         files += parts.filter { $0.end == nil }.map(\.ended)
-        var waits = files.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
-        var timeout: Int32 = -1
-        if let deadline {
-            let left = (deadline - .now) / .milliseconds(1)
-            timeout = Int32(max(0, min(left.rounded(.up), 1e9)))
-        }
-        // SAFETY: the count is the array's.
-        _ = unsafe poll(&waits, nfds_t(waits.count), timeout)
+        let waits = files.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }
+        awaitEvents(waits + [pass.awaited], until: deadline)
     }
 
     private func copyErrors(of part: Part) {
@@ -72,40 +74,9 @@ extension Launch {
     }
 }
 
-/// The console's way from QEMU to the terminal, with panic reports taken out.
-final class ConsolePass {
-    /// QEMU's output; -1 once it has ended.
-    private(set) var source: Int32
-    private let destination: Int32
-    private var filter = ConsoleFilter()
-
-    init(from source: Int32, to destination: Int32) {
-        self.source = source
-        self.destination = destination
-    }
-
-    /// Copies what is there; false if nobody reads it any more.
-    func copy() -> Bool {
-        while source >= 0, let bytes = readSome(source) {
-            if bytes.isEmpty { source = -1 }
-            let text = bytes.isEmpty ? filter.finish() : filter.take(bytes)
-            guard writeAll(destination, text) else { return false }
-        }
-        return true
-    }
-
-    /// Copies the rest, after QEMU's end.
-    func drain() {
-        _ = copy()
-        _ = writeAll(destination, filter.finish())
-    }
-
-    /// What the guest said about its panic.
-    func report() -> PanicReport? { PanicReport(lines: filter.panicLines) }
-}
-
-/// Signals as bytes in a pipe, so that a wait for descriptors hears of them.
-final class SignalPipe: Sendable {
+/// A wish of another thread that the run ends, which a wait for descriptors hears of.
+final class StopRequest: Sendable {
+    /// Polls readable once it is made.
     let reader: Int32
     private let writer: Int32
 
@@ -119,17 +90,11 @@ final class SignalPipe: Sendable {
         close(writer)
     }
 
-    /// Has this process's signals come here, until `release`.
-    func catchSignals() { toro_watch_signals(writer) }
+    /// Makes it, on any thread.
+    func make() { _ = writeAll(writer, [0]) }
 
-    /// Gives the signals their defaults back.
-    func release() { toro_watch_signals(-1) }
-
-    /// Pretends that a signal came. May be called on any thread.
-    func send(_ number: Int32) { _ = writeAll(writer, [UInt8(truncatingIfNeeded: number)]) }
-
-    /// The first signal that came.
-    func take() -> Int32? { readSome(reader)?.first.map(Int32.init) }
+    /// Whether it was made.
+    var isMade: Bool { readSome(reader) != nil }
 }
 
 /// What the vsock device says: `listening HOSTPORT GUESTPORT` once a port is bound, and

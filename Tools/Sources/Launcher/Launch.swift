@@ -3,24 +3,23 @@ import Foundation
 
 /// A guest with the host processes that serve it: started together, ended together.
 ///
-/// The back ends' sockets have a path for an instant only: the launcher connects to them itself and
-/// hands the descriptors on, so that not even its own sudden death leaves a file behind. Use it on
-/// one thread, which must live as long as the run does.
+/// The back ends' sockets have a path for an instant only: the launcher connects to them itself,
+/// removes the path and hands the descriptors on. So nothing is left behind by an error or a signal
+/// at any time, nor by the launcher's sudden death once the guest boots. Use it on one thread, which
+/// must live as long as the run does.
 public final class Launch {
     /// Called when the service listens on a published port.
     public var onReady: (PublishedPort) -> Void = { _ in }
     /// Called with the last words of a guest that panicked.
     public var onPanic: (PanicReport) -> Void = { _ in }
-    /// Whether SIGINT, SIGTERM and SIGHUP to this process end the run.
-    public var handlesSignals = false
 
-    /// Ends the run from any thread, as SIGTERM to this process would.
+    /// Ends the run from any thread, as SIGTERM to a process that watches `Interrupts` would.
     public var stop: @Sendable () -> Void {
-        let signals = signals
-        return { signals.send(SIGTERM) }
+        let request = stopRequest
+        return { request.make() }
     }
 
-    private let signals: SignalPipe
+    let stopRequest: StopRequest
     let log: FileHandle?
     var parts: [Part] = []
     var machine: Machine
@@ -35,23 +34,24 @@ public final class Launch {
     static let patience = 10.0
 
     /// Prepares `machine` with back ends for its shares and ports; `device` is the path of
-    /// `toro-vsock-device`, which keeps `bufferSize` bytes for each client. `log` gets what the parts write to standard error; without it their
-    /// last words are part of the message if one dies.
+    /// `toro-vsock-device`, which keeps `bufferSize` bytes for each client. `log` gets what the
+    /// parts write to standard error; without it their last words are part of the message if one
+    /// dies.
     public init(
         _ machine: Machine, shares: [Share], ports: [PublishedPort], device: String?,
         bufferSize: UInt32? = nil, log: FileHandle? = nil
     ) throws(LaunchError) {
         self.machine = machine
         self.log = log
-        signals = try SignalPipe()
+        stopRequest = try StopRequest()
+        // Whatever may be missing is looked for before anything is started.
         _ = try Machine.qemu()
-        let folder = try RunFolder()
-        defer { folder.remove() }
+        let daemon = shares.isEmpty ? nil : try FileDaemon.installed()
         do throws(LaunchError) {
-            for share in shares { try serve(share, in: folder) }
+            if let daemon { for share in shares { try serve(share, daemon) } }
             if !ports.isEmpty {
                 let options = bufferSize.map { ["--buffer-size", String($0)] } ?? []
-                try publish(ports, device: device, options, in: folder)
+                try publish(ports, device: device, options)
             }
         } catch {
             end()
@@ -59,19 +59,13 @@ public final class Launch {
         }
     }
 
-    private func serve(_ share: Share, in folder: RunFolder) throws(LaunchError) {
-        var listener: Int32 = -1
-        var connection: Int32 = -1
-        // SAFETY: both results outlive the call.
-        let error = unsafe toro_socket_pair_by_path(
-            folder.path + "/fs", &listener, &connection)
-        guard error == 0 else {
-            throw LaunchError("cannot make a socket: \(reason(error))")
-        }
+    private func serve(_ share: Share, _ daemon: FileDaemon) throws(LaunchError) {
+        try Interrupts.check()
+        let (listener, connection) = try socketPair()
         inherited.append(connection)
         let part: Part
         do throws(LaunchError) {
-            part = try Part(share.daemon(listener: listener))
+            part = try Part(share.start(daemon, listener: listener))
         } catch {
             close(listener)
             throw error
@@ -81,19 +75,36 @@ public final class Launch {
         machine.shares.append((share.tag, .descriptor(connection)))
     }
 
+    /// A listening socket and a connection to it. Their path is gone again on return.
+    private func socketPair() throws(LaunchError) -> (listener: Int32, connection: Int32) {
+        let folder = try RunFolder()
+        defer { folder.remove() }
+        var listener: Int32 = -1
+        var connection: Int32 = -1
+        // SAFETY: both results outlive the call.
+        let error = unsafe toro_socket_pair_by_path(folder.socket, &listener, &connection)
+        guard error == 0 else { throw LaunchError("cannot make a socket: \(reason(error))") }
+        return (listener, connection)
+    }
+
     private func publish(
-        _ ports: [PublishedPort], device: String?, _ options: [String], in folder: RunFolder
+        _ ports: [PublishedPort], device: String?, _ options: [String]
     ) throws(LaunchError) {
         guard let device else {
             throw .missing("toro-vsock-device is not beside toro: published ports need it")
         }
-        let socket = folder.path + "/vsock"
         let (reader, writer) = try makePipe()
         defer { close(writer) }
         _ = fcntl(reader, F_SETFL, O_NONBLOCK)
         let announcements = PortAnnouncements(ports: ports, reader: reader)
         self.announcements = announcements
-        var arguments = ["--socket", socket, "--cid", "3", "--ready-fd", String(writer)] + options
+        // The device binds the path itself, so that it lasts until the device has come up.
+        let folder = try RunFolder()
+        defer { folder.remove() }
+        var arguments = [
+            "--socket", folder.socket, "--cid", "3", "--ready-fd", String(writer),
+        ]
+        arguments += options
         for port in ports { arguments += ["--publish", port.description] }
         let part = try Part(
             Part.Start(
@@ -105,14 +116,19 @@ public final class Launch {
         while connection < 0 || !announcements.areAllBound {
             announcements.read()
             // SAFETY: the path is a C string for the call.
-            if connection < 0 { connection = unsafe toro_connect(socket) }
+            if connection < 0 {
+                connection = unsafe toro_connect(folder.socket)
+                if connection >= 0 { inherited.append(connection) }
+            }
             if let ended = part.reap() { throw died(part, ended) }
+            try Interrupts.check()
             guard ContinuousClock.now < deadline else { throw Launch.late(part) }
-            if connection < 0 || !announcements.areAllBound { usleep(1000) }
+            if connection < 0 || !announcements.areAllBound {
+                // The device says when a port is bound, and its socket follows at once.
+                let turn = ContinuousClock.now + .milliseconds(1)
+                awaitReadable([part.ended, Interrupts.reader, announcements.reader], until: turn)
+            }
         }
-        // SAFETY: the path is a C string for the call.
-        _ = unsafe unlink(socket)
-        inherited.append(connection)
         machine.vsock = .descriptor(connection)
     }
 
@@ -130,12 +146,9 @@ public final class Launch {
         _ = fcntl(output, F_SETFL, O_NONBLOCK)
         let qemu = try startQEMU(output: writer)
         closeInherited()
-        if handlesSignals { signals.catchSignals() }
-        defer { if handlesSignals { signals.release() } }
         let pass = ConsolePass(from: output, to: console.fileDescriptor)
         defer { if let report = pass.report() { onPanic(report) } }
-        let ended = try watch(qemu, pass, signals, limit: limit)
-        pass.drain()
+        let ended = try watch(qemu, pass, limit: limit)
         for part in parts where part !== qemu {
             if case .killed = part.reap() { throw died(part, part.reap()) }
         }
@@ -196,14 +209,18 @@ public final class Launch {
     }
 }
 
-/// The folder where a run's sockets are for an instant, for its user only.
+/// The folder where a socket is for an instant, for its user only.
 struct RunFolder {
-    let path: String
+    private let path: String
+
+    /// Where the socket goes.
+    var socket: String { path + "/socket" }
 
     init() throws(LaunchError) {
-        let wanted = ProcessInfo.processInfo.environment["XDG_RUNTIME_DIR"] ?? "/tmp"
+        let environment = ProcessInfo.processInfo.environment
+        let wanted = ["XDG_RUNTIME_DIR", "TMPDIR"].compactMap { environment[$0] } + ["/tmp"]
         // A Unix socket's path has 107 bytes at most.
-        for base in [wanted, "/tmp"] where base.utf8.count < 80 {
+        for base in wanted where base.utf8.count < 80 {
             var template = Array("\(base)/toro-XXXXXX".utf8CString)
             // SAFETY: mkdtemp writes within the NUL-terminated template.
             if unsafe mkdtemp(&template) != nil {
@@ -212,8 +229,14 @@ struct RunFolder {
                 return
             }
         }
-        throw LaunchError("cannot make a folder for the run's sockets in \(wanted) or /tmp")
+        throw LaunchError(
+            "cannot make a folder for a socket in " + wanted.joined(separator: " or "))
     }
 
-    func remove() { try? FileManager.default.removeItem(atPath: path) }
+    /// Removes the socket if it is there, and the folder.
+    func remove() {
+        // SAFETY: the paths are C strings for the calls.
+        _ = unsafe unlink(socket)
+        _ = unsafe rmdir(path)
+    }
 }

@@ -19,21 +19,27 @@ final class Part {
         var name: String
         var program: String
         var arguments: [String]
+        /// What becomes its standard input; nil for nothing to read.
+        var input: Int32?
         /// What becomes its standard output; nil for standard error's pipe.
         var output: Int32?
+        /// What becomes its standard error; nil for a pipe that `readErrors` reads.
+        var errors: Int32?
         /// Descriptors that it inherits under their numbers.
         var kept: [Int32] = []
         /// Whether it gets a mount namespace of its own.
         var isPrivate = false
         /// A folder that it can only read.
         var readOnly: String?
+        /// Whether all that it starts ends with it (see toro_part); `signal(SIGTERM)` ends it.
+        var isTree = false
     }
 
     /// Starts a process. The calling thread must live as long as the process is needed.
     init(_ start: Start) throws(LaunchError) {
         name = start.name
-        let (reader, writer) = try makePipe()
-        defer { close(writer) }
+        let pipe = start.errors == nil ? try makePipe() : nil
+        defer { if let pipe { close(pipe.writer) } }
         // SAFETY: each word comes from strdup, and is freed once.
         let words = unsafe ([start.program] + start.arguments).map { unsafe strdup($0) } + [nil]
         defer { unsafe words.forEach { unsafe free($0) } }
@@ -45,32 +51,34 @@ final class Part {
                     // SAFETY: every pointer of the description outlives the call, which copies
                     // what the child needs by forking.
                     return unsafe Part.start(
-                        program, words, kept, start, output: start.output ?? writer,
-                        errors: writer, &failure)
+                        program, words, kept, start, errors: start.errors ?? pipe?.writer ?? -1,
+                        &failure)
                 }
             }
         }
         guard pid > 0 else {
-            close(reader)
+            if let pipe { close(pipe.reader) }
             throw Part.explain(failure, start)
         }
         self.pid = pid
         ended = toro_pidfd(pid)
-        errors = reader
-        _ = fcntl(reader, F_SETFL, O_NONBLOCK)
+        errors = pipe?.reader ?? -1
+        if let pipe { _ = fcntl(pipe.reader, F_SETFL, O_NONBLOCK) }
     }
 
     @unsafe private static func start(
         _ program: UnsafePointer<CChar>,
         _ words: UnsafePointer<UnsafeMutablePointer<CChar>?>,
-        _ kept: UnsafeBufferPointer<Int32>, _ start: Start, output: Int32, errors: Int32,
+        _ kept: UnsafeBufferPointer<Int32>, _ start: Start, errors: Int32,
         _ failure: inout toro_failure
     ) -> pid_t {
         func call(_ folder: UnsafePointer<CChar>?) -> pid_t {
             var part = unsafe toro_part(
-                program: program, arguments: words, standard: (-1, output, errors),
+                program: program, arguments: words,
+                standard: (start.input ?? -1, start.output ?? errors, errors),
                 kept: kept.baseAddress, kept_count: kept.count,
-                is_private: start.isPrivate ? 1 : 0, read_only: folder)
+                is_private: start.isPrivate ? 1 : 0, read_only: folder,
+                is_tree: start.isTree ? 1 : 0)
             return unsafe toro_start(&part, &failure)
         }
         guard let folder = start.readOnly else { return call(nil) }
@@ -136,6 +144,14 @@ public enum ProcessEnd: Equatable, Sendable, CustomStringConvertible {
     case exited(Int32)
     /// A signal ended it.
     case killed(Int32)
+
+    /// The exit status as a shell gives it: 128 + n after signal n.
+    var status: Int32 {
+        switch self {
+        case .exited(let status): status
+        case .killed(let signal): 128 + signal
+        }
+    }
 
     init(waitStatus: Int32) {
         let signal = waitStatus & 0x7f

@@ -39,17 +39,4 @@ public struct ProcessTree {
         }
         return found
     }
-
-    /// Ends `root` and all below it with SIGKILL, process groups and sessions of their own or not.
-    static func end(_ root: Int32) {
-        // Stopped, a process starts no other one, and its children stay its children.
-        var stopped: [Int32] = []
-        var running = [root]
-        while !running.isEmpty {
-            for pid in running { kill(pid, SIGSTOP) }
-            stopped += running
-            running = ProcessTree().below(root).map(\.pid).filter { !stopped.contains($0) }
-        }
-        for pid in stopped { kill(pid, SIGKILL) }
-    }
 }

@@ -38,12 +38,11 @@ public struct Share: Equatable, Sendable {
         }
     }
 
-    /// How to start the daemon that serves the share to whoever connects to `listener`.
+    /// How to start `daemon` so that it serves the share to whoever connects to `listener`.
     ///
     /// The C virtiofsd has no read-only switch, so the folder is made read-only in a mount namespace
     /// of the daemon's own; without root that belongs to a user namespace.
-    func daemon(listener: Int32) throws(LaunchError) -> Part.Start {
-        let daemon = try FileDaemon.installed()
+    func start(_ daemon: FileDaemon, listener: Int32) -> Part.Start {
         var start = Part.Start(
             name: "virtiofsd (share \(tag))", program: daemon.path,
             arguments: daemon.arguments(folder: folder, listener: listener))

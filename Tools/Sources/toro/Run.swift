@@ -46,7 +46,6 @@ struct Run: ParsableCommand {
             let launch = try Launch(
                 machine, shares: needs.shares(given: shares), ports: needs.ports(given: ports),
                 device: Toro.vsockDevice)
-            launch.handlesSignals = true
             let name = URL(fileURLWithPath: image.path).deletingPathExtension().lastPathComponent
             say(
                 "booting \(name): \(image.size) bytes, \(machine.memory) of RAM, "

@@ -28,12 +28,14 @@ import Launcher
 
     /// Says something to the person at the terminal.
     static func say(_ text: String) {
-        FileHandle.standardError.write(Data("toro: \(text)\n".utf8))
+        Interrupts.write("toro: \(text)\n", to: STDERR_FILENO)
     }
 
-    /// Runs `body`; prints a launcher's error as one message and ends with its status.
+    /// Runs `body`, which signals end in order; prints a launcher's error as one message and ends
+    /// with its status.
     static func reporting(_ body: () throws -> Int32) throws {
         do {
+            try Interrupts.watch()
             let status = try body()
             if status != 0 { throw ExitCode(status) }
         } catch let error as LaunchError {

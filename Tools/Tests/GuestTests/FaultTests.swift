@@ -76,8 +76,7 @@ import ToroHost
         if victim != "toro" {
             #expect(run.output.contains("ended by signal 9"), "\(run.output)")
         }
-        let files = try FileManager.default.contentsOfDirectory(atPath: run.runFolder.path)
-        #expect(files.isEmpty, "\(files)")
+        #expect(try run.files.isEmpty)
     }
 
     @Test(arguments: [SIGINT, SIGTERM])
@@ -89,6 +88,80 @@ import ToroHost
         run.signal(signal)
         #expect(run.status() == 128 + signal, "\(run.output)")
         #expect(!parts.contains { ToroProcess.isAlive($0.pid) })
+        #expect(try run.files.isEmpty)
+    }
+
+    /// Milliseconds after the start; the guest is ready after some hundred.
+    @Test(arguments: [0, 5, 10, 15, 20, 30, 40, 60, 80, 120, 160])
+    func anInterruptAtAnyTimeLeavesNothing(_ delay: UInt32) throws {
+        let folder = try TestFolder()
+        let run = try serve(folder)
+        usleep(delay * 1000)
+        try interrupt(run)
+    }
+
+    @Test func anInterruptWhileASocketHasAPathLeavesNothing() throws {
+        let folder = try TestFolder()
+        let run = try serve(folder)
+        let limit = Date(timeIntervalSinceNow: 10)
+        while try run.files.isEmpty, Date() < limit {}
+        #expect(Date() < limit, "no socket was ever seen, so that none left says nothing")
+        try interrupt(run)
+    }
+
+    private func interrupt(_ run: ToroProcess) throws {
+        let parts = run.parts
+        run.signal(SIGINT)
+        #expect(run.status() == 128 + SIGINT, "\(run.output)")
+        #expect(!parts.contains { ToroProcess.isAlive($0.pid) })
+        #expect(try run.files.isEmpty)
+    }
+
+    /// A folder to put in front of PATH, with a program in it.
+    private func folder(with program: String, _ script: String) throws -> (TestFolder, String) {
+        let folder = try TestFolder()
+        let isMade = FileManager.default.createFile(
+            atPath: folder.path + "/" + program, contents: Data(("#!/bin/sh\n" + script).utf8),
+            attributes: [.posixPermissions: 0o755])
+        #expect(isMade)
+        let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+        return (folder, folder.path + ":" + path)
+    }
+
+    // What SwiftPM starts is in groups of its own.
+    @Test(arguments: [SIGINT, SIGTERM, SIGHUP, SIGKILL])
+    func whatABuildStartedEndsWithToro(_ signal: Int32) throws {
+        let (folder, path) = try folder(
+            with: "swift", "setsid sh -c 'sleep 60 & sleep 60' & sleep 60")
+        defer { _ = folder }
+        let run = try ToroProcess(["build", Images.root + "/Samples/HelloWorld"], path: path)
+        let limit = Date(timeIntervalSinceNow: 20)
+        while run.parts.count(where: { $0.name == "sleep" }) < 3, Date() < limit { usleep(10_000) }
+        let parts = run.parts
+        #expect(parts.count(where: { $0.name == "sleep" }) == 3, "\(parts) \(run.output)")
+        run.signal(signal)
+        // Printed to the end only when the last of them has closed the pipe.
+        #expect(run.status() == 128 + signal, "\(run.output)")
+        let aftermath = Date(timeIntervalSinceNow: FaultTests.aftermath)
+        while Date() < aftermath, parts.contains(where: { ToroProcess.isAlive($0.pid) }) {
+            usleep(10_000)
+        }
+        let left = parts.filter { ToroProcess.isAlive($0.pid) }
+        #expect(left.isEmpty, "\(left)")
+    }
+
+    // The first prints faster than it is read, the second has more to say than a pipe holds.
+    @Test(arguments: ["exec yes", "head -c 200000 /dev/zero; exec sleep 60"], [false, true])
+    func aConsoleThatIsNotReadHoldsNoSignalUp(_ script: String, _ isRead: Bool) throws {
+        let (folder, path) = try folder(with: "qemu-system-x86_64", script)
+        defer { _ = folder }
+        let run = try ToroProcess(
+            ["run", try Images.probe().path], path: path, isRead: isRead)
+        usleep(500_000)
+        run.signal(SIGTERM)
+        let start = Date()
+        #expect(run.status() == 128 + SIGTERM)
+        #expect(Date().timeIntervalSince(start) < FaultTests.aftermath)
     }
 
     @Test func anExhaustedGuestSaysSo() throws {

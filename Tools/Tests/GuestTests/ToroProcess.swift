@@ -9,17 +9,20 @@ final class ToroProcess: @unchecked Sendable {
     private let condition = NSCondition()
     private var text = ""
     private var ended = false
-    /// Where this run's sockets are while they exist.
-    let runFolder: TestFolder
+    private var unread: Pipe?
+    /// Where this run's sockets and other files are while they exist.
+    private let runFolder: TestFolder
 
-    /// Starts `toro` with these arguments; `path` replaces PATH.
-    init(_ arguments: [String], path: String? = nil) throws {
+    /// Starts `toro` with these arguments; `path` replaces PATH. What it prints is left in the pipe
+    /// unless it `isRead`.
+    init(_ arguments: [String], path: String? = nil, isRead: Bool = true) throws {
         runFolder = try TestFolder()
         process.executableURL = URL(
             fileURLWithPath: try #require(Images.tool("toro"), "toro is not built"))
         process.arguments = arguments
         var environment = ProcessInfo.processInfo.environment
-        environment["XDG_RUNTIME_DIR"] = runFolder.path
+        for name in ["XDG_RUNTIME_DIR", "TMPDIR"] { environment[name] = runFolder.path }
+        environment["TORO_ROOT"] = Images.root
         if let path { environment["PATH"] = path }
         process.environment = environment
         process.standardInput = FileHandle.nullDevice
@@ -27,6 +30,10 @@ final class ToroProcess: @unchecked Sendable {
         process.standardOutput = pipe
         process.standardError = pipe
         try process.run()
+        guard isRead else {
+            unread = pipe
+            return
+        }
         Thread.detachNewThread { [self] in
             while true {
                 let data = pipe.fileHandleForReading.availableData
@@ -38,6 +45,11 @@ final class ToroProcess: @unchecked Sendable {
                 if data.isEmpty { return }
             }
         }
+    }
+
+    /// The files that it has at the moment.
+    var files: [String] {
+        get throws { try FileManager.default.contentsOfDirectory(atPath: runFolder.path) }
     }
 
     /// What was printed so far, standard output and standard error together.
@@ -57,7 +69,9 @@ final class ToroProcess: @unchecked Sendable {
     /// Waits for the end; the exit status, nil after a minute.
     func status() -> Int32? {
         let limit = Date(timeIntervalSinceNow: 60)
+        while unread != nil, process.isRunning, Date() < limit { usleep(10_000) }
         let isOver = condition.withLock {
+            if unread != nil { return !process.isRunning }
             while !ended { if !condition.wait(until: limit) { return false } }
             return true
         }
@@ -99,5 +113,12 @@ final class ToroProcess: @unchecked Sendable {
             let close = line.lastIndex(of: ")")
         else { return false }
         return !line[line.index(after: close)...].hasPrefix(" Z")
+    }
+}
+
+extension Process {
+    /// The exit status as a shell gives it: 128 + n after signal n.
+    var status: Int32 {
+        terminationReason == .uncaughtSignal ? 128 + terminationStatus : terminationStatus
     }
 }

@@ -32,16 +32,4 @@ import Testing
     func statuses(_ pair: (qemu: Int32, guest: Int32?)) {
         #expect(Machine.guestStatus(ofQEMU: pair.qemu) == pair.guest)
     }
-
-    @Test func programsThatAreNotThereAreNil() {
-        #expect(Command.find("no-such-program-anywhere") == nil)
-        #expect(Command.find("sh") != nil)
-    }
-
-    // The second one is in a session of its own and holds the pipe that is read.
-    @Test(arguments: ["sleep 60", "setsid sleep 60 & sleep 60"])
-    func aHangingProgramIsEnded(_ script: String) throws {
-        let ended = try Command.capture("/bin/sh", ["-c", script], limit: 0.5)
-        #expect(ended.status == 128 + SIGKILL)
-    }
 }

@@ -22,6 +22,9 @@ struct toro_part {
     int32_t is_private;
     /// A folder that is read-only for it; needs is_private.
     const char *_Nullable read_only;
+    /// Whether all that it starts ends with it. A guard stands between it and the caller, in the
+    /// caller's process group: SIGTERM to the guard, or the caller's death, ends the whole tree.
+    int32_t is_tree;
 };
 
 /// What stopped a part from starting.
@@ -41,16 +44,24 @@ struct toro_failure {
     int32_t error;
 };
 
-/// Starts a part in a process group of its own, with default signals, that the kernel kills when
-/// the calling thread ends. Returns its process id; or -1, with `failure` filled in.
+/// Starts a part with default signals that the kernel ends when the calling thread ends: a tree in
+/// the caller's process group, anything else in a group of its own. Returns its process id, or its
+/// guard's, which ends as the part did; or -1, with `failure` filled in.
 pid_t toro_start(const struct toro_part *_Nonnull part, struct toro_failure *_Nonnull failure);
 
 /// A descriptor that polls readable when the child has ended (pidfd_open), or -1.
 int32_t toro_pidfd(pid_t child);
 
-/// Writes a byte to `descriptor` for each SIGINT, SIGTERM and SIGHUP from now on, and ignores
-/// SIGPIPE; -1 gives the signals their defaults back.
-void toro_watch_signals(int32_t descriptor);
+/// Catches SIGINT, SIGTERM and SIGHUP from now on, unless SIGHUP is ignored, and ignores SIGPIPE.
+/// Returns 0 or an errno.
+int32_t toro_watch_signals(void);
+
+/// A descriptor that polls readable once one of them was caught; -1 if they are not watched. It is
+/// not to be read.
+int32_t toro_signal_reader(void);
+
+/// The first of them that was caught; 0 if none was.
+int32_t toro_first_signal(void);
 
 /// Binds a listening Unix socket to `path`, connects to it and removes the path again. Both ends
 /// are close-on-exec. Returns 0 or an errno.

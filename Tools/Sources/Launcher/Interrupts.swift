@@ -1,0 +1,61 @@
+import CLauncher
+import Foundation
+
+/// SIGINT, SIGTERM and SIGHUP to this process, for a process that wants to end in order.
+///
+/// One that came stays: whatever waits in this module, then or later, ends what it has started and
+/// throws an error with the status 128 + n.
+public enum Interrupts {
+    /// Catches these signals from now on; SIGHUP not if it is ignored, as under nohup.
+    public static func watch() throws(LaunchError) {
+        let error = toro_watch_signals()
+        guard error == 0 else { throw LaunchError("cannot catch signals: \(reason(error))") }
+    }
+
+    /// Polls readable once a signal came; -1 if nobody watches.
+    static var reader: Int32 { toro_signal_reader() }
+
+    /// Throws if a signal came.
+    public static func check() throws(LaunchError) {
+        let number = toro_first_signal()
+        if number != 0 { throw LaunchError("interrupted", status: 128 + number) }
+    }
+
+    /// Writes a message. Waits for its reader, but no more once a signal came: what it does not
+    /// take then is dropped.
+    public static func write(_ text: String, to file: Int32) {
+        var rest = Array(text.utf8)[...]
+        while !rest.isEmpty {
+            var waits = [
+                pollfd(fd: file, events: Int16(POLLOUT), revents: 0),
+                pollfd(fd: reader, events: Int16(POLLIN), revents: 0),
+            ]
+            // SAFETY: the count is the array's.
+            let count = unsafe poll(&waits, nfds_t(waits.count), -1)
+            if count < 0, errno == EINTR { continue }
+            // A pipe that is ready has room for this much.
+            guard waits[0].revents != 0, writeAll(file, Array(rest.prefix(Int(PIPE_BUF)))) else {
+                return
+            }
+            rest = rest.dropFirst(Int(PIPE_BUF))
+        }
+    }
+}
+
+/// Waits until one of the descriptors can be read, for as long as the deadline allows; a negative
+/// one is none.
+func awaitReadable(_ files: [Int32], until deadline: ContinuousClock.Instant? = nil) {
+    awaitEvents(files.map { pollfd(fd: $0, events: Int16(POLLIN), revents: 0) }, until: deadline)
+}
+
+/// Waits for what the entries ask for, for as long as the deadline allows.
+func awaitEvents(_ entries: [pollfd], until deadline: ContinuousClock.Instant? = nil) {
+    var entries = entries
+    var timeout: Int32 = -1
+    if let deadline {
+        let left = (deadline - .now) / .milliseconds(1)
+        timeout = Int32(max(0, min(left.rounded(.up), 1e9)))
+    }
+    // SAFETY: the count is the array's.
+    _ = unsafe poll(&entries, nfds_t(entries.count), timeout)
+}
