@@ -84,6 +84,29 @@ struct ELFImage {
         return found.values.sorted { $0.address < $1.address }
     }
 
+    /// Whether both are one program, with its symbols or without: the same entry, and the same bytes
+    /// in every section that is loaded.
+    func isSameProgram(as other: ELFImage) -> Bool {
+        let (mine, theirs) = (loaded, other.loaded)
+        guard mine.contains(where: { $0.flags & 4 != 0 }), mine.count == theirs.count,
+            ELFImage.number(bytes, 0x18, 8) == ELFImage.number(other.bytes, 0x18, 8)
+        else { return false }
+        return zip(mine, theirs).allSatisfy { own, their in
+            own.address == their.address && own.size == their.size && own.type == their.type
+                && content(of: own) == other.content(of: their)
+        }
+    }
+
+    private var loaded: [Section] { sections.filter { $0.flags & 2 != 0 && $0.size > 0 } }
+
+    /// A section's bytes; none if it is outside the file or has only zeros in memory.
+    private func content(of section: Section) -> ArraySlice<UInt8> {
+        guard section.type != 8, section.size <= bytes.count,
+            section.offset <= UInt64(bytes.count) - section.size
+        else { return [] }
+        return bytes[Int(section.offset)..<Int(section.offset + section.size)]
+    }
+
     /// An unsigned number in the file; nil outside it.
     static func number(_ bytes: [UInt8], _ offset: UInt64, _ size: UInt64) -> UInt64? {
         guard size <= bytes.count, offset <= UInt64(bytes.count) - size else { return nil }

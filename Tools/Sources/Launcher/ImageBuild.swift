@@ -1,42 +1,5 @@
 import Foundation
 
-/// A guest image that was built.
-public struct Image: Sendable {
-    /// The stripped image, which QEMU boots.
-    public let path: String
-    /// The image with its symbols.
-    public let symbols: String
-    /// The bytes of the stripped image.
-    public let size: Int
-    /// What it needs.
-    public let manifest: Manifest
-
-    /// An image that was built before; its symbols are beside it if they are anywhere.
-    public init(file: String) throws(LaunchError) {
-        guard let bytes = FileManager.default.contents(atPath: file) else {
-            throw .usage("cannot read the image \(file)")
-        }
-        guard bytes.starts(with: [0x7f, 0x45, 0x4c, 0x46]) else {
-            throw .usage("\(file) is neither a package's folder nor an ELF image")
-        }
-        path = file
-        symbols = file.hasSuffix(".image") ? String(file.dropLast(6)) : file
-        size = bytes.count
-        if let note = ImageNote.find(in: bytes) {
-            manifest = try Manifest(note, name: "the manifest in \(file)")
-        } else {
-            manifest = Manifest()
-        }
-    }
-
-    init(path: String, symbols: String, size: Int, manifest: Manifest) {
-        self.path = path
-        self.symbols = symbols
-        self.size = size
-        self.manifest = manifest
-    }
-}
-
 /// Builds guests from packages.
 public struct ImageBuild: Sendable {
     private let sdk: GuestSDK

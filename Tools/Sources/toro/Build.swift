@@ -5,25 +5,24 @@ import Launcher
 struct Build: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Builds a package's image.",
-        discussion: "The same sources give the same bytes, wherever they are.")
+        discussion: """
+            The same sources give the same bytes, wherever they are. With -o IMAGE, the image with \
+            its symbols is written to IMAGE.debug: kept beside the image, it gives a panic's \
+            functions and lines to toro run IMAGE.
+            """)
 
     @Argument(help: "The package's folder.") var path: String
-    @Option(name: .shortAndLong, help: "Where the image goes.") var output: String?
+    @Option(name: .shortAndLong, help: "Where the image goes: a file, or a folder that exists.")
+    var output: String?
     @Option(help: "The executable product; by default what toro.json or the folder names.")
     var product: String?
 
     func run() throws {
         try Toro.reporting {
             let image = try Toro.build(Toro.absolute(path), product: product)
-            if let output {
-                do {
-                    try? FileManager.default.removeItem(atPath: output)
-                    try FileManager.default.copyItem(atPath: image.path, toPath: output)
-                } catch {
-                    throw LaunchError("cannot write \(output): \(error.localizedDescription)")
-                }
-            }
-            print("\(output ?? image.path): \(image.size) bytes")
+            let target = try output.map { try image.export(to: $0) }
+            print("\(target ?? image.path): \(image.size) bytes")
+            if let target { print("\(target).debug: the same with symbols, for panic reports") }
             return 0
         }
     }

@@ -41,6 +41,9 @@ struct Run: ParsableCommand {
             let (image, package) = try self.image()
             let needs = Needs(image.manifest, package: package)
             machine.image = image.path
+            if let other = image.staleSymbols {
+                say("\(other) is of another build: a panic will have addresses only")
+            }
             machine.memory =
                 try MemorySize(parsing: memory ?? image.manifest.memory ?? "32M").description
             let launch = try Launch(

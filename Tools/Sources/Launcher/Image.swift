@@ -1,0 +1,98 @@
+import Foundation
+
+/// A guest image that was built.
+public struct Image: Sendable {
+    /// The stripped image, which QEMU boots.
+    public let path: String
+    /// The image with its symbols.
+    public let symbols: String
+    /// The bytes of the stripped image.
+    public let size: Int
+    /// What it needs.
+    public let manifest: Manifest
+
+    /// A file beside the image that looks like its symbols and is another build's, if one was found
+    /// and no better one.
+    public let staleSymbols: String?
+
+    /// An image that was built before. Its symbols are in FILE.debug, as `export` puts them there,
+    /// or where a build leaves them: FILE without the `.image`.
+    public init(file: String) throws(LaunchError) {
+        guard let bytes = FileManager.default.contents(atPath: file) else {
+            throw .usage("cannot read the image \(file)")
+        }
+        guard bytes.starts(with: [0x7f, 0x45, 0x4c, 0x46]) else {
+            throw .usage("\(file) is neither a package's folder nor an ELF image")
+        }
+        path = file
+        let built = file.hasSuffix(".image") ? [String(file.dropLast(6))] : []
+        let beside = [file + ".debug"] + built
+        let elf = ELFImage([UInt8](bytes))
+        let found = beside.filter { FileManager.default.isReadableFile(atPath: $0) }
+        let own = found.first { candidate in
+            let symbols = FileManager.default.contents(atPath: candidate)
+                .flatMap { ELFImage([UInt8]($0)) }
+            guard let elf, let symbols else { return false }
+            return elf.isSameProgram(as: symbols)
+        }
+        // Without symbols, the image's own text still tells return addresses from other words.
+        symbols = own ?? file
+        staleSymbols = own == nil ? found.first : nil
+        size = bytes.count
+        if let note = ImageNote.find(in: bytes) {
+            manifest = try Manifest(note, name: "the manifest in \(file)")
+        } else {
+            manifest = Manifest()
+        }
+    }
+
+    init(path: String, symbols: String, size: Int, manifest: Manifest) {
+        self.path = path
+        self.symbols = symbols
+        staleSymbols = nil
+        self.size = size
+        self.manifest = manifest
+    }
+}
+
+extension Image {
+    /// Copies the image to `output`, and its symbols to `output` with `.debug` behind it; returns
+    /// the image's new path. A folder gets the image under its own name. What was there before is
+    /// replaced by a whole file or stays.
+    public func export(to output: String) throws(LaunchError) -> String {
+        var target = output
+        var status = stat()
+        // SAFETY: the path is a C string for the call, and the structure outlives it.
+        if unsafe stat(output, &status) == 0 {
+            switch status.st_mode & S_IFMT {
+            case S_IFDIR: target = output + "/" + (path as NSString).lastPathComponent
+            case S_IFREG: break
+            default: throw .usage("\(output) is neither a file nor a folder")
+            }
+        } else if output.hasSuffix("/") {
+            throw .usage("there is no folder \(output)")
+        }
+        // The image is last: when it is there, its symbols are.
+        try Image.replace(target + ".debug", by: symbols)
+        try Image.replace(target, by: path)
+        return target
+    }
+
+    private static func replace(_ target: String, by source: String) throws(LaunchError) {
+        let folder = (target as NSString).deletingLastPathComponent
+        let name = ".\((target as NSString).lastPathComponent).\(getpid())"
+        let copy = folder.isEmpty ? name : folder + "/" + name
+        do {
+            try FileManager.default.copyItem(atPath: source, toPath: copy)
+        } catch {
+            try? FileManager.default.removeItem(atPath: copy)
+            throw LaunchError("cannot write \(target): \(error.localizedDescription)")
+        }
+        // SAFETY: both paths are C strings for the call.
+        guard unsafe rename(copy, target) == 0 else {
+            let error = errno
+            try? FileManager.default.removeItem(atPath: copy)
+            throw LaunchError("cannot write \(target): \(reason(error))")
+        }
+    }
+}
