@@ -13,8 +13,9 @@ public struct GuestSDK: Sendable {
 
     private static let triple = "x86_64-unknown-linux-gnu"
 
-    /// Makes the bundle below `parent`, in a folder named by the bundle's content, so that a
-    /// changed toolchain or linker script is a changed SDK. Does nothing if it is there.
+    /// Makes the bundle below `parent`, in a folder named by the bundle's content and its place,
+    /// which the toolset names: a changed toolchain or linker script, or a moved checkout, is a
+    /// changed SDK. Does nothing if it is there.
     ///
     /// `root` is the folder of Toro itself.
     public init(root: String, below parent: String) throws(LaunchError) {
@@ -23,7 +24,9 @@ public struct GuestSDK: Sendable {
         guard let linker = FileManager.default.contents(atPath: script) else {
             throw LaunchError("\(script) is missing: is \(root) a whole checkout of Toro?")
         }
-        let seed = resources + String(decoding: linker, as: UTF8.self) + GuestSDK.options("", "")
+        let parent = URL(fileURLWithPath: parent).standardizedFileURL.path
+        let seed =
+            parent + resources + String(decoding: linker, as: UTF8.self) + GuestSDK.options("", "")
         folder = parent + "/sdk-" + GuestSDK.digest(seed)
         guard !FileManager.default.fileExists(atPath: bundle + "/info.json") else { return }
         let home = bundle + "/toro"

@@ -97,10 +97,12 @@ public struct MemorySize: Equatable, Sendable, CustomStringConvertible {
 
     /// Parses 32, 32M, 2G; from 2 MiB to 1 TiB.
     public init(parsing text: String) throws(LaunchError) {
-        let units: [Character: UInt64] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30]
-        let unit = text.last.flatMap { units[Character($0.uppercased())] }
+        let units: [Character: UInt64] = [
+            "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30,
+        ]
+        let unit = text.last.flatMap { units[$0] }
         let digits = unit == nil ? text : String(text.dropLast())
-        guard let number = UInt64(digits), number > 0,
+        guard digits.first != "+", let number = UInt64(digits), number > 0,
             case let (bytes, overflow) = number.multipliedReportingOverflow(by: unit ?? 1 << 20),
             !overflow, bytes >= 2 << 20, bytes <= 1 << 40, bytes % 4096 == 0
         else { throw .usage("memory is an amount from 2M to 1024G such as 32M, not \(text)") }

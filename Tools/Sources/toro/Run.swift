@@ -38,6 +38,7 @@ struct Run: ParsableCommand {
             let shares = try share.map { try Share(parsing: $0) }
             let ports = try publish.map { try PublishedPort(parsing: $0) }
             var machine = try self.machine()
+            let given = try memory.map { try MemorySize(parsing: $0) }
             let (image, package) = try self.image()
             let needs = Needs(image.manifest, package: package)
             machine.image = image.path
@@ -45,7 +46,7 @@ struct Run: ParsableCommand {
                 say("\(other) is of another build: a panic will have addresses only")
             }
             machine.memory =
-                try MemorySize(parsing: memory ?? image.manifest.memory ?? "32M").description
+                try (given ?? MemorySize(parsing: image.manifest.memory ?? "32M")).description
             let launch = try Launch(
                 machine, shares: needs.shares(given: shares), ports: needs.ports(given: ports),
                 device: Toro.vsockDevice)

@@ -110,7 +110,11 @@ import Testing
     @Test func memoryIsReadAsQEMUDoes() throws {
         #expect(try MemorySize(parsing: "32").bytes == 32 << 20)
         #expect(try MemorySize(parsing: "2g").description == "2G")
-        for text in ["", "0", "1M", "M", "32T", "-5", "2049G", "4097K", "99999999999999999999G"] {
+        let wrong = [
+            "", "0", "1M", "M", "32T", "-5", "+5", "2049G", "4097K", "99999999999999999999G", "32ß",
+            "32ᴍ", "٣٢M", "32M\u{301}",
+        ]
+        for text in wrong {
             #expect(throws: LaunchError.self) { try MemorySize(parsing: text) }
         }
     }
