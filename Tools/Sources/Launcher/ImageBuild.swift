@@ -10,9 +10,9 @@ public struct ImageBuild: Sendable {
     }
 
     /// Builds the image of the package in `folder`: `product`, or what its manifest names, or what
-    /// is named like the folder.
+    /// is named like the folder. `onOutput` is called with what SwiftPM writes meanwhile.
     public func build(
-        package folder: String, product: String? = nil
+        package folder: String, product: String? = nil, onOutput: ([UInt8]) -> Void = { _ in }
     ) throws(LaunchError) -> Image {
         guard FileManager.default.fileExists(atPath: folder + "/Package.swift") else {
             throw .usage("\(folder) is no package: it has no Package.swift")
@@ -31,7 +31,7 @@ public struct ImageBuild: Sendable {
                 "--swift-sdks-path", sdk.folder, "--swift-sdk", GuestSDK.name,
                 "--disable-build-manifest-caching", "-c", "release", "--product", product,
                 "-Xswiftc", "-file-prefix-map", "-Xswiftc", folder + "=.",
-            ])
+            ], onOutput: onOutput)
         guard built.status == 0 else {
             throw LaunchError("the build of \(product) failed:\n" + built.output)
         }

@@ -34,11 +34,17 @@ extension Toro {
         _ folder: String, product: String? = nil, quiet: Bool = false
     ) throws -> Image {
         let builder = try ImageBuild(root: Toro.root)
+        if quiet { return try builder.build(package: folder, product: product) }
+        let name = URL(fileURLWithPath: folder).lastPathComponent
+        if let progress = Progress("building \(name)") {
+            defer { progress.clear() }
+            return try builder.build(package: folder, product: product, onOutput: progress.take)
+        }
         let timer = DispatchSource.makeTimerSource()
         timer.schedule(deadline: .now() + 2)
-        timer.setEventHandler { say("building \(URL(fileURLWithPath: folder).lastPathComponent)") }
-        if !quiet { timer.resume() }
-        defer { if !quiet { timer.cancel() } }
+        timer.setEventHandler { say("building \(name)") }
+        timer.resume()
+        defer { timer.cancel() }
         return try builder.build(package: folder, product: product)
     }
 }
