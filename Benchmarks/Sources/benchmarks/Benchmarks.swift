@@ -132,7 +132,11 @@ import Launcher
     // MARK: Serving
 
     private func measureServer(_ web: Image, _ report: inout Report) throws {
-        let device = root + "/Tools/.build/debug/toro-vsock-device"
+        // What users run: `./toro` builds it with optimization.
+        let device = root + "/Tools/.build/release/toro-vsock-device"
+        guard FileManager.default.isExecutableFile(atPath: device) else {
+            throw LaunchError.missing("\(device) is missing: ./toro doctor builds it")
+        }
         let folder =
             NSTemporaryDirectory() + "toro-benchmark-\(ProcessInfo.processInfo.processIdentifier)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
