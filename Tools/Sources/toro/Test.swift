@@ -10,7 +10,8 @@ struct Test: ParsableCommand {
     @Flag(help: "Puts bugs into a copy of the sources, one by one: the fuzzers must find each.")
     var planted = false
 
-    @Argument(help: "Runs only the tests whose names hold this.") var filter: String?
+    @Argument(help: "Runs only the tests whose names match this regular expression.")
+    var filter: String?
 
     func run() throws {
         try Toro.reporting {
@@ -19,6 +20,8 @@ struct Test: ParsableCommand {
             guard let swift = Command.find("swift") else {
                 throw LaunchError.missing("swift is not in PATH")
             }
+            let reports = try ReportFolder()
+            defer { reports.remove() }
             var failed: [String] = []
             if filter == nil, try lint(swift) != 0 { failed.append("style") }
             let parts = [("units", ""), ("template", "/Samples/Template"), ("guests", "/Tools")]
@@ -34,13 +37,20 @@ struct Test: ParsableCommand {
                         "--sanitize=address", "--scratch-path", Toro.root + "/.build/sanitized",
                     ]
                 }
-                if let filter { arguments += ["--filter", filter] }
+                if let filter {
+                    arguments += ["--filter", filter, "--xunit-output", reports.path + "/" + name]
+                }
                 if try Command.passThrough("/usr/bin/env", arguments) != 0 { failed.append(name) }
             }
-            if failed.isEmpty { return 0 }
+            if failed.isEmpty {
+                // SwiftPM is content with having run nothing.
+                if let filter, try reports.testCount() == 0 {
+                    throw LaunchError.usage("no test matches \(filter)")
+                }
+                return 0
+            }
             // What failed first is far above in the output by now.
-            let line = "toro: failed: \(failed.joined(separator: ", "))\n"
-            FileHandle.standardError.write(Data(line.utf8))
+            Toro.say("failed: \(failed.joined(separator: ", "))")
             return 1
         }
     }
@@ -76,5 +86,29 @@ struct Test: ParsableCommand {
             }
         }
         return try Command.passThrough(swift, arguments)
+    }
+}
+
+/// A folder for the reports of one run of the tests.
+private struct ReportFolder {
+    let path = NSTemporaryDirectory() + "toro-reports-\(UUID().uuidString)"
+
+    init() throws {
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+
+    func remove() { try? FileManager.default.removeItem(atPath: path) }
+
+    /// How many tests were run, from the `tests` of each suite's report.
+    func testCount() throws -> Int {
+        var count = 0
+        for name in try FileManager.default.contentsOfDirectory(atPath: path) {
+            let report = try String(contentsOfFile: path + "/" + name, encoding: .utf8)
+            for suite in report.components(separatedBy: "<testsuite ").dropFirst() {
+                let rest = suite.components(separatedBy: " tests=\"").dropFirst().first ?? ""
+                count += Int(rest.prefix { $0 != "\"" }) ?? 0
+            }
+        }
+        return count
     }
 }
