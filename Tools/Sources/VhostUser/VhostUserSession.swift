@@ -293,10 +293,12 @@ public final class VhostUserSession: EventSource {
         switch request {
         case .setVringKick:
             guard file >= 0 else { throw HostError("polling for kicks is not supported") }
-            replaceKick(index, by: file)
+            // The loop may refuse the descriptor, which then is still the message's to close.
             let kicker = Kicker(self, index)
+            let registration = try loop.add(file, .readable, kicker)
+            replaceKick(index, by: file)
             queues[index].kicker = kicker
-            queues[index].registration = try loop.add(file, .readable, kicker)
+            queues[index].registration = registration
             startIfReady(index)
         case .setVringCall: replaceCall(index, by: file)
         default: return false
