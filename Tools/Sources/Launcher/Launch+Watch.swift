@@ -97,8 +97,8 @@ final class StopRequest: Sendable {
     var isMade: Bool { readSome(reader) != nil }
 }
 
-/// What the vsock device says: `listening HOSTPORT GUESTPORT` once a port is bound, and
-/// `ready GUESTPORT` once the guest listens on it.
+/// What the vsock device says: `listening HOST:PORT GUESTPORT` once a port is bound, and
+/// `ready HOST:PORT GUESTPORT` once the guest listens on it.
 final class PortAnnouncements {
     private(set) var reader: Int32
     private var ports: [PublishedPort]
@@ -140,15 +140,23 @@ final class PortAnnouncements {
 
     func take(_ line: String) -> [PublishedPort] {
         let words = line.split(separator: " ")
-        let numbers = words.dropFirst().compactMap { UInt32($0) }
-        if words.first == "listening", numbers.count == 2, let port = UInt16(exactly: numbers[0]) {
+        guard words.count == 3, let mark = words[1].lastIndex(of: ":"),
+            let port = UInt16(words[1][words[1].index(after: mark)...])
+        else { return [] }
+        // The device writes an IPv6 host in brackets, which the user may have left out.
+        let host = words[1][..<mark].filter { !"[]".contains($0) }
+        let named = ports.indices.filter {
+            String(ports[$0].guestPort) == words[2]
+                && ports[$0].host.filter { !"[]".contains($0) } == host
+        }
+        let exact = named.filter { ports[$0].port == port }
+        if words[0] == "ready" { return exact.map { ports[$0] } }
+        if words[0] == "listening" {
             boundCount += 1
             // The host's port 0 stands for any: here is which.
-            if let index = ports.firstIndex(where: { $0.guestPort == numbers[1] && $0.port == 0 }) {
+            if exact.isEmpty, let index = named.first(where: { ports[$0].port == 0 }) {
                 ports[index].port = port
             }
-        } else if words.first == "ready", numbers.count == 1 {
-            return ports.filter { $0.guestPort == numbers[0] }
         }
         return []
     }

@@ -215,13 +215,7 @@ final class Connection: EventSource {
         self.registration = nil
         if let drainAlarm { guest.loop.cancel(drainAlarm) }
         guest.loop.remove(registration)
-        if !guestFinished || !pending.isEmpty {
-            var linger = linger(l_onoff: 1, l_linger: 0)
-            // SAFETY: the structure outlives the call.
-            _ = unsafe setsockopt(
-                file, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout.size(ofValue: linger)))
-        }
-        close(file)
+        if !guestFinished || !pending.isEmpty { reset(file) } else { close(file) }
         pending.removeAll()
         guest.released()
     }

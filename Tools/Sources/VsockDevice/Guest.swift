@@ -20,8 +20,9 @@ public final class Guest: VhostUserBackend {
     public let cid: UInt64
     /// The bytes kept for each connection's client at most.
     public let bufferSize: UInt32
-    /// Called when the guest listens on a published port for the first time.
-    public var onReady: (UInt32) -> Void = { _ in }
+    /// Called when the guest listens on a published port for the first time: with where the host
+    /// listens for it, and the guest's port.
+    public var onReady: (HostAddress, UInt32) -> Void = { _, _ in }
     /// Called when the front end is gone; with the reason if it was no orderly end.
     public var onEnd: (HostError?) -> Void = { _ in }
 
@@ -61,11 +62,12 @@ public final class Guest: VhostUserBackend {
 
     /// Joins connections to `listener`, which the guest closes, to a port of the guest. They wait
     /// in the listener's backlog until the guest listens.
-    public func publish(_ listener: Int32, guestPort: UInt32) throws(HostError) {
-        publications.append(try Publication(listener, self, guestPort: guestPort))
+    public func publish(_ listener: HostListener, guestPort: UInt32) {
+        publications.append(Publication(listener, self, guestPort: guestPort))
     }
 
-    /// Drops the front end, the published ports and all connections.
+    /// Drops the front end, the published ports and all connections. A guest that has a front end
+    /// or published ports must be ended before it goes away: the loop knows it.
     public func end() {
         session?.end()
         for publication in publications { publication.end() }
@@ -135,6 +137,7 @@ public final class Guest: VhostUserBackend {
         schedule(connection)
     }
 
+    /// A connection's socket is closed.
     func released() {
         openCount -= 1
         for publication in publications { publication.resume() }
@@ -270,6 +273,14 @@ public final class Guest: VhostUserBackend {
 
     // MARK: From the guest
 
+    /// Empties the transmit queue once the events at hand are handled.
+    private func resumeTransmitSoon() {
+        loop.next { [weak self] in
+            self?.pumpTransmit()
+        }
+    }
+
+    /// Takes the guest's packets, up to a burst of them.
     private func pumpTransmit() {
         guard let session, let ring = session.ring(Guest.transmitQueue) else { return }
         var done = 0
@@ -285,7 +296,7 @@ public final class Guest: VhostUserBackend {
             done += 1
         }
         session.signal(Guest.transmitQueue)
-        if done >= Guest.burst { loop.next { [weak self] in self?.pumpTransmit() } }
+        if done >= Guest.burst { resumeTransmitSoon() }
     }
 
     private func takePacket(_ ring: Vring) {
@@ -344,7 +355,7 @@ public final class Guest: VhostUserBackend {
             refuse(packet)
             let isFirst = !publication.wasReady
             publication.ready()
-            if isFirst { onReady(publication.guestPort) }
+            if isFirst { onReady(publication.listener.address, publication.guestPort) }
         } else {
             publication.probeLater()
         }

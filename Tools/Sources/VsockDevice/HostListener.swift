@@ -1,6 +1,31 @@
 import Glibc
 import VhostUser
 
+/// A listening socket of the host. Its end takes the name of a Unix socket away with it.
+public final class HostListener {
+    /// The socket; -1 once it is closed.
+    private(set) var file: Int32
+    /// Where it listens: with the port it got, if any was asked for.
+    public let address: HostAddress
+    private let name: SocketName?
+
+    init(_ file: Int32, _ address: HostAddress, name: SocketName?) {
+        self.file = file
+        self.address = address
+        self.name = name
+    }
+
+    deinit { close() }
+
+    /// Stops listening: clients that wait are reset.
+    public func close() {
+        guard file >= 0 else { return }
+        name?.remove()
+        _ = Glibc.close(file)
+        file = -1
+    }
+}
+
 /// Where clients of the host connect.
 public enum HostAddress: Equatable, Sendable, CustomStringConvertible {
     /// A TCP port of an address; 0 is any free port.
@@ -16,43 +41,16 @@ public enum HostAddress: Equatable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// A non-blocking listener there, and the TCP port it got.
-    public func listen() throws(HostError) -> (file: Int32, port: UInt16) {
+    /// A non-blocking listener there.
+    public func listen() throws(HostError) -> HostListener {
         switch self {
-        case .tcp(let host, let port): try HostAddress.listen(host, port, name: description)
-        case .unix(let path): (try HostAddress.listen(unix: path), 0)
+        case .tcp(let host, let port):
+            let (file, bound) = try HostAddress.listen(host, port, name: description)
+            return HostListener(file, .tcp(host: host, port: bound), name: nil)
+        case .unix(let path):
+            let (file, name) = try SocketName.listen(path)
+            return HostListener(file, self, name: name)
         }
-    }
-
-    /// A listening Unix socket, for its user only.
-    public static func listen(unix path: String) throws(HostError) -> Int32 {
-        var address = sockaddr_un()
-        let bytes = Array(path.utf8)
-        let room = MemoryLayout.size(ofValue: address.sun_path)
-        guard bytes.count < room, !bytes.contains(0) else {
-            throw HostError("the socket path \(path) is longer than \(room - 1) bytes")
-        }
-        address.sun_family = sa_family_t(AF_UNIX)
-        // SAFETY: the path is shorter than the field, which is zeroed.
-        unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: bytes) }
-        let file = socket(
-            AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0
-        )
-        guard file >= 0 else { throw .system("cannot make a socket") }
-        let mask = umask(0o077)
-        // SAFETY: the structure is the length that the call is told.
-        let isBound = unsafe withUnsafeBytes(of: &address) { raw in
-            guard let base = raw.baseAddress else { return Int32(-1) }
-            return unsafe bind(
-                file, base.assumingMemoryBound(to: sockaddr.self), socklen_t(raw.count))
-        }
-        umask(mask)
-        guard isBound == 0, Glibc.listen(file, 4096) == 0 else {
-            let error = HostError.system("cannot listen on \(path)")
-            close(file)
-            throw error
-        }
-        return file
     }
 
     private static func listen(

@@ -11,43 +11,45 @@ final class Publication: EventSource {
     private static let pendingLimit = 64
     private static let firstProbeDelay = 2
     private static let lastProbeDelay = 250
+    /// How long clients wait for free descriptors before the next look, in milliseconds.
+    private static let acceptDelay = 100
 
     let guestPort: UInt32
-    private let listener: Int32
+    let listener: HostListener
     private unowned let guest: Guest
+    /// There while clients are accepted.
     private var registration: EventLoop.Registration?
-    private var isReady = false
     private var isProbing = false
     private var probeDelay = Publication.firstProbeDelay
     private var mayAccept = false
+    /// The next probe or the next look for clients.
+    private var alarm: Int?
     /// Whether the guest has ever listened.
     private(set) var wasReady = false
 
-    init(_ listener: Int32, _ guest: Guest, guestPort: UInt32) throws(HostError) {
+    init(_ listener: HostListener, _ guest: Guest, guestPort: UInt32) {
         self.listener = listener
         self.guest = guest
         self.guestPort = guestPort
     }
 
-    deinit { close(listener) }
-
     /// Stops listening.
     func end() {
-        if let registration { guest.loop.remove(registration) }
-        registration = nil
-        isReady = false
+        pause()
+        listener.close()
     }
 
     /// Waits for the guest again.
     func pause() {
-        end()
+        if let registration { guest.loop.remove(registration) }
+        registration = nil
         isProbing = false
         probeDelay = Publication.firstProbeDelay
     }
 
     /// Asks the guest whether it listens, unless that is known or asked.
     func probe() {
-        guard !isReady, !isProbing else { return }
+        guard registration == nil, !isProbing else { return }
         isProbing = true
         guest.probe(self)
     }
@@ -55,20 +57,22 @@ final class Publication: EventSource {
     /// The guest does not listen yet.
     func probeLater() {
         guard isProbing else { return }
-        guest.loop.after(milliseconds: probeDelay) { [weak self] in
-            guard let self, self.isProbing else { return }
-            self.isProbing = false
-            self.probe()
+        later(milliseconds: probeDelay) { publication in
+            publication.isProbing = false
+            publication.probe()
         }
         probeDelay = min(probeDelay * 2, Publication.lastProbeDelay)
     }
 
     /// The guest listens.
     func ready() {
-        isProbing = false
-        isReady = true
+        pause()
         wasReady = true
-        registration = try? guest.loop.add(listener, [.readable, .edges], self)
+        accept()
+    }
+
+    private func accept() {
+        registration = try? guest.loop.add(listener.file, [.readable, .edges], self)
     }
 
     func handle(_ events: Events) {
@@ -78,10 +82,10 @@ final class Publication: EventSource {
 
     /// Accepts the clients that wait, as long as the guest keeps up.
     func resume() {
-        guard isReady, mayAccept else { return }
+        guard registration != nil, mayAccept else { return }
         var room = Publication.pendingLimit - guest.pendingCount(guestPort: guestPort)
         while room > 0 {
-            let file = toro_accept(listener)
+            let file = toro_accept(listener.file)
             if file >= 0 {
                 room -= 1
                 guest.connect(file, guestPort: guestPort)
@@ -90,9 +94,27 @@ final class Publication: EventSource {
                 return
             } else if errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS {
                 // Clients wait in the backlog until descriptors are free again.
-                guest.loop.after(milliseconds: 100) { [weak self] in self?.resume() }
+                later(milliseconds: Publication.acceptDelay) { $0.resume() }
                 return
             }
         }
     }
+
+    /// Sets the alarm.
+    private func later(milliseconds: Int, _ action: @escaping (Publication) -> Void) {
+        alarm = guest.loop.after(milliseconds: milliseconds) { [weak self] in
+            guard let self else { return }
+            alarm = nil
+            action(self)
+        }
+    }
+}
+
+/// Closes a client's socket with RST, so that the client can tell it from an orderly end.
+func reset(_ file: Int32) {
+    var linger = linger(l_onoff: 1, l_linger: 0)
+    // SAFETY: the structure outlives the call.
+    _ = unsafe setsockopt(
+        file, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout.size(ofValue: linger)))
+    close(file)
 }

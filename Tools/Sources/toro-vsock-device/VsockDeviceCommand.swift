@@ -1,5 +1,4 @@
 import ArgumentParser
-import CHostShims
 import Glibc
 import VhostUser
 import VsockDevice
@@ -45,8 +44,8 @@ struct PublishOption: ExpressibleByArgument {
     @Option(help: "The bytes kept for each client at most.") var bufferSize: UInt32 = 256 << 10
     @Option(
         help: """
-            A descriptor that gets the lines "listening PORT GUESTPORT" when a port is bound and \
-            "ready GUESTPORT" when the guest listens.
+            A descriptor that gets the lines "listening HOST:PORT GUESTPORT" when a port is bound \
+            and "ready HOST:PORT GUESTPORT" when the guest listens; unix:PATH for a Unix socket.
             """)
     var readyFd: Int32?
 
@@ -68,23 +67,12 @@ struct PublishOption: ExpressibleByArgument {
 
     private func serve() throws(HostError) {
         raiseDescriptorLimit()
-        let loop = try EventLoop()
-        let guest = Guest(cid: cid, bufferSize: bufferSize, loop: loop)
-        guest.onReady = { port in announce("ready \(port)") }
+        let service = try Service(cid: cid, bufferSize: bufferSize, announce: announce)
         for option in publish {
-            let (file, port) = try option.address.listen()
-            try guest.publish(file, guestPort: option.guestPort)
-            announce("listening \(port) \(option.guestPort)")
+            try service.publish(option.address, guestPort: option.guestPort)
         }
-        var failure: HostError?
-        guest.onEnd = { reason in
-            failure = reason
-            loop.stop()
-        }
-        let door = try FrontDoor(socket, guest)
-        try loop.run()
-        door.close()
-        if let failure { throw failure }
+        try service.open(socket)
+        try service.run()
     }
 
     private func announce(_ line: String) {
@@ -109,31 +97,5 @@ struct PublishOption: ExpressibleByArgument {
         }
         limit.rlim_cur = limit.rlim_max
         _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    }
-}
-
-/// Waits for QEMU.
-final class FrontDoor: EventSource {
-    private let file: Int32
-    private let guest: Guest
-    private var registration: EventLoop.Registration?
-
-    init(_ path: String, _ guest: Guest) throws(HostError) {
-        self.guest = guest
-        file = try HostAddress.listen(unix: path)
-        registration = try guest.loop.add(file, .readable, self)
-    }
-
-    func handle(_ events: Events) {
-        let socket = toro_accept(file)
-        guard socket >= 0 else { return }
-        // A second front end is refused: its socket is closed.
-        try? guest.attach(socket)
-    }
-
-    func close() {
-        if let registration { guest.loop.remove(registration) }
-        registration = nil
-        _ = Glibc.close(file)
     }
 }

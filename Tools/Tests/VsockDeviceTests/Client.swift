@@ -5,8 +5,15 @@ import VsockDevice
 final class Client {
     private let file: Int32
 
-    init(_ path: String) throws {
-        file = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue), 0)
+    /// A client that has not connected yet.
+    init() { file = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue), 0) }
+
+    convenience init(_ path: String) throws {
+        self.init()
+        try connect(to: path)
+    }
+
+    func connect(to path: String) throws {
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         // SAFETY: the tests' paths are shorter than the field, which is zeroed.
@@ -16,7 +23,7 @@ final class Client {
         // SAFETY: the structure is the length that the call is told.
         let result = unsafe withUnsafeBytes(of: &address) { raw in
             guard let base = raw.baseAddress else { return Int32(-1) }
-            return unsafe connect(
+            return unsafe Glibc.connect(
                 file, base.assumingMemoryBound(to: sockaddr.self), socklen_t(raw.count))
         }
         guard result == 0 else { throw TestFailure("cannot connect to \(path)") }
@@ -75,8 +82,8 @@ final class PublishedPort {
     init(_ guest: Guest) throws {
         let unique = UInt32.random(in: 0...UInt32.max)
         path = "/tmp/toro-device-test-\(getpid())-\(unique)"
-        try guest.publish(HostAddress.listen(unix: path), guestPort: PublishedPort.guestPort)
+        try guest.publish(
+            HostAddress.unix(path: path).listen(), guestPort: PublishedPort.guestPort)
     }
 
-    deinit { _ = unsafe unlink(path) }
 }

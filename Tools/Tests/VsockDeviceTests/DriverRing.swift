@@ -28,13 +28,17 @@ final class DriverRing {
         self.ram = ram
         self.size = size
         descriptors = place
-        available = place + 0x1000
-        used = place + 0x2000
-        table = place + 0x3000
+        // Each part begins a page, and has as many as it needs.
+        func pages(_ bytes: Int) -> Int { (bytes + 0xfff) & ~0xfff }
+        available = place + pages(16 * Int(size))
+        used = available + pages(6 + 2 * Int(size))
+        table = used + pages(6 + 8 * Int(size))
     }
 
     /// Zeroes the ring.
-    func clear() { ram.write([UInt8](repeating: 0, count: 0x4000), at: descriptors) }
+    func clear() {
+        ram.write([UInt8](repeating: 0, count: table + 0x1000 - descriptors), at: descriptors)
+    }
 
     /// Writes a descriptor, true or not.
     func describe(
@@ -85,6 +89,12 @@ final class DriverRing {
     private func flags(_ part: Part, isLast: Bool) -> UInt16 {
         (part.isWritable ? DriverRing.writable : 0) | (isLast ? 0 : DriverRing.next)
     }
+
+    /// Whether the device wants a kick (2.7.10), as a driver without event indices asks.
+    var wantsKick: Bool { ram.load(used, as: UInt16.self) & 1 == 0 }
+
+    /// How many chains the device has given back in all, those that were not taken included.
+    var usedTotal: UInt16 { ram.load(used + 2) }
 
     /// Whether as many chains are on their way as the ring can hold.
     var isFull: Bool { availableIndex &- usedIndex >= size }

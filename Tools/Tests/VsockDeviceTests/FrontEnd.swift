@@ -38,22 +38,37 @@ final class FrontEnd {
     /// Published ports on which the guest was seen to listen.
     private(set) var readyPorts: [UInt32] = []
 
-    init(loop: EventLoop? = nil, cid: UInt64 = 3, queueSize: UInt16 = 8) throws {
-        self.loop = try loop ?? EventLoop()
+    /// A front end of `guest`, or of one of its own with that address.
+    init(
+        loop: EventLoop? = nil, cid: UInt64 = 3, queueSize: UInt16 = 8, guest: Guest? = nil
+    ) throws {
+        self.loop = try guest?.loop ?? loop ?? EventLoop()
         ram = try GuestRam()
         rings = [
             DriverRing(ram, at: 0x1_0000, size: queueSize),
             DriverRing(ram, at: 0x2_0000, size: queueSize),
         ]
-        guest = Guest(cid: cid, bufferSize: 16 << 10, loop: self.loop)
+        self.guest = guest ?? Guest(cid: cid, bufferSize: 16 << 10, loop: self.loop)
         let connection = try FrontEnd.pair(SOCK_STREAM)
         socket = connection.own
-        guest.onEnd = { [unowned self] in self.ends.append($0) }
-        guest.onReady = { [unowned self] in readyPorts.append($0) }
-        try guest.attach(connection.device)
+        watch(self.guest)
+        try self.guest.attach(connection.device)
         for _ in rings {
             kicks.append(try FrontEnd.pair(SOCK_SEQPACKET))
             calls.append(try FrontEnd.pair(SOCK_SEQPACKET))
+        }
+    }
+
+    /// Keeps what the device says, and passes it on to whoever was told before.
+    private func watch(_ guest: Guest) {
+        let (onEnd, onReady) = (guest.onEnd, guest.onReady)
+        guest.onEnd = { [unowned self] in
+            ends.append($0)
+            onEnd($0)
+        }
+        guest.onReady = { [unowned self] in
+            readyPorts.append($1)
+            onReady($0, $1)
         }
     }
 
@@ -164,10 +179,15 @@ final class FrontEnd {
         rings[index] = DriverRing(
             ram, at: rings[index].descriptors, size: rings[index].size)
         rings[index].clear()
+        resume(queue: index, at: 0)
+    }
+
+    /// Starts a queue with the ring it had, from that place of the available ring on.
+    func resume(queue index: Int, at base: UInt16) {
         let (word, ring) = (FrontEnd.bytes(UInt32(index)), rings[index])
         func user(_ place: Int) -> [UInt8] { FrontEnd.bytes(FrontEnd.userBase + UInt64(place)) }
         send(.setSize, word + FrontEnd.bytes(UInt32(ring.size)))
-        send(.setBase, word + FrontEnd.bytes(UInt32(0)))
+        send(.setBase, word + FrontEnd.bytes(UInt32(base)))
         send(
             .setAddresses,
             word + FrontEnd.bytes(UInt32(0)) + user(ring.descriptors) + user(ring.used)
@@ -189,10 +209,15 @@ final class FrontEnd {
 
     /// Kicks a queue and lets the device work.
     func kick(_ queue: Int) {
+        kickOnly(queue)
+        settle()
+    }
+
+    /// Kicks a queue; the device has not heard of it yet.
+    func kickOnly(_ queue: Int) {
         var one: UInt64 = 1
         // SAFETY: eight bytes of the number.
         _ = unsafe write(kicks[queue].own, &one, 8)
-        settle()
     }
 
     /// Gives the device a buffer for each descriptor of the receive queue.

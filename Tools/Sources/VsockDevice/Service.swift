@@ -1,0 +1,79 @@
+import CHostShims
+import Glibc
+import VhostUser
+
+/// The device of one guest as a program of its own runs it: from the first listener to the end of
+/// the front end.
+public final class Service {
+    let guest: Guest
+    private let loop: EventLoop
+    private let announce: (String) -> Void
+    private var door: FrontDoor?
+    private var failure: HostError?
+
+    /// A guest with that address. `announce` gets the lines `listening HOST:PORT GUESTPORT` when a
+    /// port is bound and `ready HOST:PORT GUESTPORT` when the guest listens, for a Unix socket with
+    /// `unix:PATH` as the address.
+    public init(
+        cid: UInt64, bufferSize: UInt32, announce: @escaping (String) -> Void
+    ) throws(HostError) {
+        loop = try EventLoop()
+        guest = Guest(cid: cid, bufferSize: bufferSize, loop: loop)
+        self.announce = announce
+        guest.onReady = { announce("ready \($0) \($1)") }
+        guest.onEnd = { [unowned self] in finish($0) }
+    }
+
+    deinit {
+        door?.close()
+        guest.onEnd = { _ in }
+        guest.end()
+    }
+
+    /// Listens on the host for a port of the guest.
+    public func publish(_ address: HostAddress, guestPort: UInt32) throws(HostError) {
+        let listener = try address.listen()
+        guest.publish(listener, guestPort: guestPort)
+        announce("listening \(listener.address) \(guestPort)")
+    }
+
+    /// Waits for the front end at a Unix socket.
+    public func open(_ path: String) throws(HostError) { door = try FrontDoor(path, guest) }
+
+    /// Serves until the front end is gone; throws if that was no orderly end.
+    public func run() throws(HostError) {
+        try loop.run()
+        if let failure { throw failure }
+    }
+
+    private func finish(_ reason: HostError?) {
+        failure = failure ?? reason
+        loop.stop()
+    }
+}
+
+/// Waits for QEMU.
+private final class FrontDoor: EventSource {
+    private let listener: HostListener
+    private let guest: Guest
+    private var registration: EventLoop.Registration?
+
+    init(_ path: String, _ guest: Guest) throws(HostError) {
+        self.guest = guest
+        listener = try HostAddress.unix(path: path).listen()
+        registration = try guest.loop.add(listener.file, .readable, self)
+    }
+
+    func handle(_ events: Events) {
+        let socket = toro_accept(listener.file)
+        guard socket >= 0 else { return }
+        // A second front end is refused: its socket is closed.
+        try? guest.attach(socket)
+    }
+
+    func close() {
+        if let registration { guest.loop.remove(registration) }
+        registration = nil
+        listener.close()
+    }
+}
