@@ -2,13 +2,25 @@ import CHostShims
 import Glibc
 
 /// A guest broke the rules of a split virtqueue (VIRTIO 1.2, section 2.7).
-public enum VringError: Error, Equatable, Sendable {
+public enum VringError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The available index is further ahead than the ring is long.
     case availableIndex
     /// A chain is longer than the ring, refers beyond its table or nests tables.
     case chain
     /// A descriptor names memory that the guest does not have.
     case address
+
+    /// What is wrong with the ring, in words.
+    public var description: String {
+        switch self {
+        case .availableIndex: "its available index is further ahead than the ring is long"
+        case .chain:
+            """
+            a descriptor chain does not end, leaves its table, nests tables or has room before bytes
+            """
+        case .address: "a descriptor names memory that the guest does not have"
+        }
+    }
 }
 
 /// The device's side of a split virtqueue in the memory of a guest that may be hostile.

@@ -23,6 +23,9 @@ public final class Guest: VhostUserBackend {
     /// Called when the guest listens on a published port for the first time: with where the host
     /// listens for it, and the guest's port.
     public var onReady: (HostAddress, UInt32) -> Void = { _, _ in }
+    /// Called when the guest broke a queue, with what it broke and how in words. Its connections are
+    /// reset and its clients turned away, until its driver begins anew.
+    public var onBroken: (HostError) -> Void = { _ in }
     /// Called when the front end is gone; with the reason if it was no orderly end.
     public var onEnd: (HostError?) -> Void = { _ in }
 
@@ -203,7 +206,7 @@ public final class Guest: VhostUserBackend {
             do throws(VringError) {
                 guard try ring.takeOrArm() else { break }
             } catch {
-                violate(Guest.receiveQueue)
+                violate(Guest.receiveQueue, error)
                 return
             }
             if fillBuffer(ring) { done += 1 }
@@ -288,7 +291,7 @@ public final class Guest: VhostUserBackend {
             do throws(VringError) {
                 guard try ring.takeOrArm() else { break }
             } catch {
-                violate(Guest.transmitQueue)
+                violate(Guest.transmitQueue, error)
                 return
             }
             takePacket(ring)
@@ -372,9 +375,17 @@ public final class Guest: VhostUserBackend {
     }
 
     /// The guest broke a ring: it is not used any more, and the clients hear of it.
-    private func violate(_ index: Int) {
+    private func violate(_ index: Int, _ error: VringError) {
         violationCount += 1
         session?.abandon(index)
+        for publication in publications { publication.refuse() }
+        let queue = index == Guest.transmitQueue ? "transmit" : "receive"
+        onBroken(
+            HostError(
+                """
+                the vsock driver of guest \(cid) broke its \(queue) queue (number \(index)): \(error). \
+                Its connections are reset; it must be started again, and its driver mended
+                """))
     }
 
     /// Connections that the guest has not answered.

@@ -5,9 +5,11 @@ import VhostUser
 /// A listener of the host whose connections go to a port of a guest.
 ///
 /// It accepts once the guest listens: clients that come earlier wait in the backlog. Whether it
-/// does is found out by asking for a connection, which is reset at once.
+/// does is found out by asking for a connection, which is reset at once. While the guest's rings
+/// are broken its clients are turned away instead: nobody would ever answer them.
 final class Publication: EventSource {
-    /// Connections that the guest may leave unanswered before further clients wait outside.
+    /// Connections that the guest may leave unanswered before further clients wait outside, and
+    /// clients that are turned away in one go.
     private static let pendingLimit = 64
     private static let firstProbeDelay = 2
     private static let lastProbeDelay = 250
@@ -17,8 +19,9 @@ final class Publication: EventSource {
     let guestPort: UInt32
     let listener: HostListener
     private unowned let guest: Guest
-    /// There while clients are accepted.
+    /// There while clients are accepted, to be served or to be turned away.
     private var registration: EventLoop.Registration?
+    private var isRefusing = false
     private var isProbing = false
     private var probeDelay = Publication.firstProbeDelay
     private var mayAccept = false
@@ -43,12 +46,14 @@ final class Publication: EventSource {
     func pause() {
         if let registration { guest.loop.remove(registration) }
         registration = nil
+        isRefusing = false
         isProbing = false
         probeDelay = Publication.firstProbeDelay
     }
 
     /// Asks the guest whether it listens, unless that is known or asked.
     func probe() {
+        if isRefusing { pause() }
         guard registration == nil, !isProbing else { return }
         isProbing = true
         guest.probe(self)
@@ -71,6 +76,13 @@ final class Publication: EventSource {
         accept()
     }
 
+    /// Turns away the clients that wait and all that come, until the guest begins anew.
+    func refuse() {
+        pause()
+        isRefusing = true
+        accept()
+    }
+
     private func accept() {
         registration = try? guest.loop.add(listener.file, [.readable, .edges], self)
     }
@@ -83,12 +95,17 @@ final class Publication: EventSource {
     /// Accepts the clients that wait, as long as the guest keeps up.
     func resume() {
         guard registration != nil, mayAccept else { return }
-        var room = Publication.pendingLimit - guest.pendingCount(guestPort: guestPort)
+        let pending = isRefusing ? 0 : guest.pendingCount(guestPort: guestPort)
+        var room = Publication.pendingLimit - pending
         while room > 0 {
             let file = toro_accept(listener.file)
             if file >= 0 {
                 room -= 1
-                guest.connect(file, guestPort: guestPort)
+                if isRefusing {
+                    reset(file)
+                } else {
+                    guest.connect(file, guestPort: guestPort)
+                }
             } else if errno == EAGAIN {
                 mayAccept = false
                 return
@@ -98,6 +115,8 @@ final class Publication: EventSource {
                 return
             }
         }
+        // Others have their turn before the next of those that are turned away.
+        if isRefusing { later(milliseconds: 0) { $0.resume() } }
     }
 
     /// Sets the alarm.

@@ -3,7 +3,7 @@ import Glibc
 import VhostUser
 
 /// The device of one guest as a program of its own runs it: from the first listener to the end of
-/// the front end.
+/// the front end, or of a guest that breaks its rings.
 public final class Service {
     let guest: Guest
     private let loop: EventLoop
@@ -21,6 +21,8 @@ public final class Service {
         guest = Guest(cid: cid, bufferSize: bufferSize, loop: loop)
         self.announce = announce
         guest.onReady = { announce("ready \($0) \($1)") }
+        // One guest is all there is to serve: without it the program has nothing left to do.
+        guest.onBroken = { [unowned self] in finish($0) }
         guest.onEnd = { [unowned self] in finish($0) }
     }
 
@@ -40,7 +42,8 @@ public final class Service {
     /// Waits for the front end at a Unix socket.
     public func open(_ path: String) throws(HostError) { door = try FrontDoor(path, guest) }
 
-    /// Serves until the front end is gone; throws if that was no orderly end.
+    /// Serves until the front end is gone; throws if that was no orderly end, or if the guest broke
+    /// its rings.
     public func run() throws(HostError) {
         try loop.run()
         if let failure { throw failure }

@@ -34,7 +34,7 @@ struct PublishOption: ExpressibleByArgument {
         abstract: "Serves virtio-vsock to a guest: the back end of QEMU's vhost-user-vsock-device.",
         discussion: """
             Bytes of published ports move between the client's socket and guest memory directly. \
-            Ends when QEMU does.
+            Ends when QEMU does, and with an error when the guest breaks the rules of its queues.
             """)
 
     @Option(help: "The Unix socket that QEMU connects to.") var socket: String

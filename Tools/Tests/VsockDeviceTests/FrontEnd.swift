@@ -37,6 +37,8 @@ final class FrontEnd {
     private(set) var ends: [HostError?] = []
     /// Published ports on which the guest was seen to listen.
     private(set) var readyPorts: [UInt32] = []
+    /// What the device said of queues that the guest broke.
+    private(set) var broken: [HostError] = []
 
     /// A front end of `guest`, or of one of its own with that address.
     init(
@@ -61,7 +63,7 @@ final class FrontEnd {
 
     /// Keeps what the device says, and passes it on to whoever was told before.
     private func watch(_ guest: Guest) {
-        let (onEnd, onReady) = (guest.onEnd, guest.onReady)
+        let (onEnd, onReady, onBroken) = (guest.onEnd, guest.onReady, guest.onBroken)
         guest.onEnd = { [unowned self] in
             ends.append($0)
             onEnd($0)
@@ -69,6 +71,10 @@ final class FrontEnd {
         guest.onReady = { [unowned self] in
             readyPorts.append($1)
             onReady($0, $1)
+        }
+        guest.onBroken = { [unowned self] in
+            broken.append($0)
+            onBroken($0)
         }
     }
 

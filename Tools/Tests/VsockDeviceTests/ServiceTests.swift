@@ -47,6 +47,20 @@ import VhostUser
         #expect(lines.all.dropFirst(2) == ["ready \(words[1]) 80", "ready unix:\(path) 80"])
     }
 
+    /// The only guest there is: the program ends, and says what the guest did.
+    @Test func aBrokenGuestEndsTheProgram() throws {
+        let service = try service()
+        let front = try FrontEnd(guest: service.guest)
+        front.start()
+        front.rings[FrontEnd.transmit].offer(head: 99)
+        front.kick(FrontEnd.transmit)
+        front.hangUp()
+        front.settle()
+        let error = #expect(throws: HostError.self) { try service.run() }
+        #expect(error?.description.contains("broke its transmit queue") == true)
+        #expect(error?.description.contains("a descriptor chain") == true)
+    }
+
     @Test func anOrderlyEndIsNone() throws {
         let service = try service()
         let front = try FrontEnd(guest: service.guest)
