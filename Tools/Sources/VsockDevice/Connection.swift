@@ -217,7 +217,7 @@ final class Connection: EventSource {
         guest.loop.remove(registration)
         if !guestFinished || !pending.isEmpty { reset(file) } else { close(file) }
         pending.removeAll()
-        guest.released()
+        guest.released(self)
     }
 }
 

@@ -32,6 +32,8 @@ public final class Guest: VhostUserBackend {
     private var session: VhostUserSession?
     private var publications: [Publication] = []
     private var connections: [UInt32: Connection] = [:]
+    /// Connections that the guest is done with and whose clients still fetch the last bytes.
+    private var draining: [ObjectIdentifier: Connection] = [:]
     private var probes: [UInt32: Publication] = [:]
     private var controls: [VsockPacket] = []
     private var waiting: [Connection] = []
@@ -105,6 +107,7 @@ public final class Guest: VhostUserBackend {
     /// The front end is gone: every connection of the guest ends.
     public func disconnected(_ reason: HostError?) {
         forgetConnections()
+        for connection in draining.values { connection.release() }
         session = nil
         onEnd(reason)
     }
@@ -141,8 +144,9 @@ public final class Guest: VhostUserBackend {
     }
 
     /// A connection's socket is closed.
-    func released() {
+    func released(_ connection: Connection) {
         openCount -= 1
+        draining[ObjectIdentifier(connection)] = nil
         for publication in publications { publication.resume() }
     }
 
@@ -166,6 +170,7 @@ public final class Guest: VhostUserBackend {
 
     private func forget(_ connection: Connection) {
         connections[connection.hostPort] = nil
+        draining[ObjectIdentifier(connection)] = connection
         connection.leave()
     }
 

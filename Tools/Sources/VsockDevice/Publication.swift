@@ -25,7 +25,7 @@ final class Publication: EventSource {
     private var isProbing = false
     private var probeDelay = Publication.firstProbeDelay
     private var mayAccept = false
-    /// The next probe or the next look for clients.
+    /// The next probe or the next look for clients: one at most is out.
     private var alarm: Int?
     /// Whether the guest has ever listened.
     private(set) var wasReady = false
@@ -46,6 +46,8 @@ final class Publication: EventSource {
     func pause() {
         if let registration { guest.loop.remove(registration) }
         registration = nil
+        if let alarm { guest.loop.cancel(alarm) }
+        alarm = nil
         isRefusing = false
         isProbing = false
         probeDelay = Publication.firstProbeDelay
@@ -71,6 +73,7 @@ final class Publication: EventSource {
 
     /// The guest listens.
     func ready() {
+        guard registration == nil else { return }
         pause()
         wasReady = true
         accept()
@@ -119,8 +122,9 @@ final class Publication: EventSource {
         if isRefusing { later(milliseconds: 0) { $0.resume() } }
     }
 
-    /// Sets the alarm.
+    /// Sets the alarm, unless it is set.
     private func later(milliseconds: Int, _ action: @escaping (Publication) -> Void) {
+        guard alarm == nil else { return }
         alarm = guest.loop.after(milliseconds: milliseconds) { [weak self] in
             guard let self else { return }
             alarm = nil

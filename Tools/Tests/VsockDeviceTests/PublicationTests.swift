@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 import ToroTesting
 import VhostUser
@@ -19,5 +20,96 @@ import VsockDevice
         #expect(front.broken.count == 1)
         #expect(clients.allSatisfy { $0.isAtEnd() })
         #expect(front.guest.openCount == 0)
+    }
+
+    /// A pause forgets the probe that was to come: with the one of the new start there would be two.
+    @Test func oneProbeIsOutAtATime() throws {
+        let front = try FrontEnd()
+        let port = try PublishedPort(front.guest)
+        front.start()
+        front.postReceiveBuffers()
+        // Until the delay between probes is a quarter of a second: longer than a restart takes.
+        for _ in 0..<8 {
+            var probe: VsockPacket?
+            #expect(
+                front.settle {
+                    probe = front.nextPacket()
+                    return probe != nil
+                })
+            front.transmit(front.answer(try #require(probe), 3))
+        }
+        front.restart()
+        front.postReceiveBuffers()
+        let probe = try #require(front.nextPacket())
+        let end = ContinuousClock.now + .milliseconds(400)
+        while ContinuousClock.now < end {
+            try front.loop.turn(limit: 10)
+            #expect(front.nextPacket() == nil)
+        }
+        front.transmit(front.answer(probe, 2))
+        #expect(front.nextPacket()?.operation == 3)
+        let client = try Client(port.path)
+        #expect(front.nextPacket()?.operation == 1)
+        #expect(client.receive() == .nothing)
+    }
+
+    /// What a client has not fetched ends with the front end, and nothing refers to the guest then.
+    @Test func drainingConnectionsEndWithTheGuest() throws {
+        let loop = try EventLoop()
+        var rig: Rig? = try Rig(loop: loop)
+        let client = try endWhileDraining(try #require(rig))
+        rig = nil
+        while case .bytes = client.receive() {}
+        try loop.turn(limit: 0)
+        #expect(client.isAtEnd())
+    }
+
+    /// A client that has not fetched what it was sent, of a guest that is gone.
+    private func endWhileDraining(_ rig: Rig) throws -> Client {
+        let front = rig.frontEnd
+        let (client, request) = try rig.open()
+        // As much as the credit allows: the socket takes the first part, and the device the rest.
+        let bytes = [UInt8](repeating: 1, count: 4096)
+        var (sent, fetched): (UInt32, UInt32) = (0, 0)
+        while sent + 4096 - fetched <= request.bufferAllocation {
+            #expect(front.transmit(front.answer(request, 5, bytes)))
+            sent += 4096
+            if let update = front.nextPacket() { fetched = update.forwardCount }
+        }
+        front.transmit(front.answer(request, 3))
+        #expect(front.guest.openCount == 1, "the client may still fetch the bytes")
+        front.hangUp()
+        front.settle()
+        #expect(front.ends == [nil])
+        try #require(front.guest.openCount == 0)
+        return client
+    }
+
+    /// Each client that comes meets the lack of descriptors; one look at a time is planned.
+    @Test func aLackOfDescriptorsIsLookedAtOnceATime() async {
+        // A limit is the whole process's: this one is of its own.
+        await #expect(processExitsWith: .success) {
+            let rig = try Rig()
+            let clients = (0..<20).map { _ in Client() }
+            var limit = rlimit()
+            // SAFETY: the structure outlives the calls.
+            _ = unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+            let usual = limit.rlim_cur
+            limit.rlim_cur = 0
+            _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+            let loop = rig.frontEnd.loop
+            for client in clients {
+                try client.connect(to: rig.port.path)
+                try loop.turn(limit: 0)
+                usleep(3_000)
+            }
+            let before = loop.wakeups
+            let end = ContinuousClock.now + .milliseconds(500)
+            while ContinuousClock.now < end { try loop.turn(limit: 500) }
+            precondition(loop.wakeups - before < 12, "\(loop.wakeups - before) wakeups")
+            limit.rlim_cur = usual
+            _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+            precondition(rig.frontEnd.settle { rig.frontEnd.guest.openCount == 20 })
+        }
     }
 }
