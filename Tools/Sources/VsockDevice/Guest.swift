@@ -39,7 +39,9 @@ public final class Guest: VhostUserBackend {
     private var waiting: [Connection] = []
     private var nextPort: UInt32 = 1 << 30
     private var header = [UInt8](repeating: 0, count: VsockPacket.headerSize)
+    /// Whether a queue is pumped once the events at hand are handled: one further pump is out.
     private var isResuming = false
+    private var isResumingTransmit = false
 
     /// Connections whose socket is open.
     public private(set) var openCount = 0
@@ -98,7 +100,13 @@ public final class Guest: VhostUserBackend {
 
     /// The guest has put something into a queue.
     public func queueKicked(_ index: Int) {
-        if index == Guest.transmitQueue { pumpTransmit() } else { pumpReceive() }
+        // A pump that is due anyway takes what the kick is about: a guest that always kicks gets
+        // no more of the loop than one that does not.
+        if index == Guest.transmitQueue {
+            if !isResumingTransmit { pumpTransmit() }
+        } else if !isResuming {
+            pumpReceive()
+        }
     }
 
     /// A queue must not be touched any more.
@@ -218,7 +226,7 @@ public final class Guest: VhostUserBackend {
         }
         session.signal(Guest.receiveQueue)
         if done >= Guest.burst { resumeSoon() }
-        if wasFull, controls.count < Guest.controlLimit { pumpTransmit() }
+        if wasFull, controls.count < Guest.controlLimit { resumeTransmitSoon() }
     }
 
     /// Puts one packet into the chain at hand, or gives the chain back.
@@ -283,7 +291,10 @@ public final class Guest: VhostUserBackend {
 
     /// Empties the transmit queue once the events at hand are handled.
     private func resumeTransmitSoon() {
+        guard !isResumingTransmit else { return }
+        isResumingTransmit = true
         loop.next { [weak self] in
+            self?.isResumingTransmit = false
             self?.pumpTransmit()
         }
     }
