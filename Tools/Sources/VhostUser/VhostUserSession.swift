@@ -61,9 +61,6 @@ public final class VhostUserSession: EventSource {
 
     deinit { close(socket) }
 
-    /// The features that the guest accepted.
-    public var negotiatedFeatures: UInt64 { features }
-
     /// A queue's ring while it can be used.
     public func ring(_ index: Int) -> Vring? { queues[index].ring }
 

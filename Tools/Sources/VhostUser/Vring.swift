@@ -97,9 +97,13 @@ public enum VringError: Error, Equatable, Sendable, CustomStringConvertible {
         return true
     }
 
-    /// Takes the next chain; if there is none, asks for a kick with the next one.
+    /// Takes the next chain, and needs no kick for those behind it; if there is none, asks for a
+    /// kick with the next one.
     public func takeOrArm() throws(VringError) -> Bool {
-        if try take() { return true }
+        if try take() {
+            disarm()
+            return true
+        }
         return arm() ? try take() : false
     }
 
@@ -213,7 +217,9 @@ public enum VringError: Error, Equatable, Sendable, CustomStringConvertible {
         if hasEventIndex {
             // SAFETY: avail_event is behind the elements of the used ring.
             unsafe toro_store16(used.start + 4 + 8 * Int(size), nextAvailable)
-        } else if suppressed {
+        } else {
+            // Written even if this side suppressed nothing: the ring may be one that stopped while
+            // its kicks were suppressed, and goes on.
             // SAFETY: the flags are the first bytes of the used ring.
             unsafe toro_store16(used.start, 0)
             suppressed = false
@@ -223,8 +229,9 @@ public enum VringError: Error, Equatable, Sendable, CustomStringConvertible {
         return unsafe toro_load16(available.start + 2) != nextAvailable
     }
 
-    /// Tells the guest that kicks are not needed.
-    public func disarm() {
+    /// Tells the guest that kicks are not needed, until `arm`. With event indices there is nothing
+    /// to write: the guest kicks once for each `arm`.
+    private func disarm() {
         guard !hasEventIndex, !suppressed else { return }
         // SAFETY: the flags are the first bytes of the used ring.
         unsafe toro_store16(used.start, 1)

@@ -195,7 +195,7 @@ final class Connection: EventSource {
         return guestFinished && guestIsDeaf
     }
 
-    /// The guest has forgotten the connection. `isAbort`: without having finished.
+    /// The guest has forgotten the connection: what it sent before is written out first.
     func leave() {
         guard !isDraining else { return }
         isDraining = true

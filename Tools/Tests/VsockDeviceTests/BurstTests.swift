@@ -41,6 +41,39 @@ import VsockDevice
         #expect(front.guest.violationCount == 0)
     }
 
+    /// Without event indices the ring's flags say whether kicks are wanted (2.7.10).
+    @Test func kicksAreSuppressedWhileThereIsWork() throws {
+        let front = try FrontEnd(queueSize: 1024)
+        front.start(0)
+        let ring = front.rings[FrontEnd.transmit]
+        #expect(ring.wantsKick)
+        fill(front)
+        front.kickOnly(FrontEnd.transmit)
+        try front.loop.turn(limit: 0)
+        #expect(!ring.wantsKick, "the device comes back by itself")
+        front.settle()
+        #expect(ring.usedTotal == 1024)
+        #expect(ring.wantsKick)
+    }
+
+    /// A queue that stops while kicks are suppressed, with nothing left in it, asks for them again
+    /// when it goes on.
+    @Test func aQueueThatGoesOnWantsKicks() throws {
+        let front = try FrontEnd(queueSize: 512)
+        front.start(0)
+        let ring = front.rings[FrontEnd.transmit]
+        fill(front)
+        front.kickOnly(FrontEnd.transmit)
+        try front.loop.turn(limit: 0)
+        #expect(!ring.wantsKick)
+        let word = FrontEnd.bytes(UInt32(FrontEnd.transmit))
+        let answer = try #require(front.ask(.getBase, word + FrontEnd.bytes(UInt32(0))))
+        let base = UInt16(answer[4]) | UInt16(answer[5]) << 8
+        #expect(base == 512 && ring.usedTotal == 512)
+        front.resume(queue: FrontEnd.transmit, at: base)
+        #expect(ring.wantsKick)
+    }
+
     /// A driver that kicks only when it is asked to is served all the same.
     @Test(arguments: [0, FrontEnd.indirect]) func noKickIsMissed(_ features: UInt64) throws {
         let front = try FrontEnd()
