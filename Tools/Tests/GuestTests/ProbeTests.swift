@@ -62,7 +62,24 @@ import Testing
     @Test func aSleepingGuestHalts() throws {
         let (status, console) = try boot(["sleep"])
         #expect(status == 0)
-        #expect(console.contains("slept in order"), "\(console)")
+        let words = console.split(whereSeparator: \.isWhitespace)
+        let mark = try #require(words.firstIndex(of: "order:"), "\(console)")
+        let halts = try #require(Int(words[mark + 1]))
+        let jobs = try #require(Int(words[mark + 3]))
+        #expect((1...8).contains(halts), "\(console)")
+        #expect(jobs < 40, "\(console)")
+    }
+
+    /// The guest is told the time once, and counts on from there.
+    @Test func theGuestKnowsTheTime() throws {
+        let before = Date().timeIntervalSince1970
+        let (status, console) = try boot(["sleep", "clock"])
+        let after = Date().timeIntervalSince1970
+        #expect(status == 0, "\(console)")
+        let words = console.split(whereSeparator: \.isWhitespace)
+        let mark = try #require(words.firstIndex(of: "wall"), "\(console)")
+        let wall = try #require(Double(words[mark + 1]))
+        #expect(wall > before - 2 && wall < after + 2, "\(before), \(wall), \(after)")
     }
 
     @Test func anUnknownExperimentIsNamed() throws {

@@ -16,14 +16,15 @@ enum Clocks {
             },
             // Time zero is the first instruction of the guest.
             Experiment("uptime") { _ in print("uptime " + String(Core.clock.now.nanoseconds)) },
-            Experiment("sleep") { _ throws(ProbeError) in try await sleepInOrder() },
+            Experiment("sleep") { vm throws(ProbeError) in try await sleepInOrder(vm) },
         ]
     }
 
     /// Three sleepers wake up in the order of their deadlines, none of them early.
-    @Core private static func sleepInOrder() async throws(ProbeError) {
+    @Core private static func sleepInOrder(_ vm: MicroVM) async throws(ProbeError) {
         let order = Channel<UInt64>(capacity: 3)
         let start = Core.clock.now
+        let before = vm.statistics
         for span: UInt64 in [30, 10, 20] {
             // A deadline, not a span: a busy host may let the tasks begin far apart.
             Task { await report(span, after: start, order) }
@@ -40,7 +41,10 @@ enum Clocks {
                 throw .failed("a sleeper woke up early")
             }
         }
-        print("slept in order")
+        let after = vm.statistics
+        print(
+            "slept in order: " + String(after.halts - before.halts) + " halts, "
+                + String(after.jobs - before.jobs) + " jobs")
     }
 
     @Core private static func report(
