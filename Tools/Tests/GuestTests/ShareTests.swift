@@ -1,6 +1,7 @@
 import Foundation
 import Launcher
 import Testing
+import ToroCore
 
 /// A guest that reads a real folder through virtiofsd.
 @Suite(.serialized) struct ShareTests {
@@ -67,6 +68,30 @@ import Testing
             let lines = try boot("files", share: folder).split(whereSeparator: \.isNewline)
             #expect(Set(lines.map(String.init).filter { $0.hasPrefix("file ") }) == expected)
         }
+    }
+
+    /// Without `:rw` the daemon itself cannot write: a guest that broke it could not either.
+    @Test(arguments: [false, true]) func onlyAWritableShareCanBeWritten(_ isWritable: Bool) throws {
+        let folder = try TestFolder()
+        try folder.write([], to: "mark")
+        let share = "site=\(folder.path)" + (isWritable ? ":rw" : "")
+        let run = try ToroProcess(
+            ["run", try Images.webProbe().path, "--share", share, "--publish", "0:80"])
+        #expect(run.waits(for: "ready: "), "\(run.output)")
+        // The daemon's root is the share.
+        let roots = run.parts.filter { $0.name == "virtiofsd" }.map { "/proc/\($0.pid)/root/" }
+            .filter { FileManager.default.fileExists(atPath: $0 + "mark") }
+        #expect(!roots.isEmpty, "\(run.parts)")
+        for root in roots {
+            let file = open(root + "new", O_CREAT | O_WRONLY | O_EXCL, 0o644)
+            let code = errno
+            if file >= 0 { close(file) }
+            #expect((file >= 0) == isWritable, "errno \(code)")
+            if !isWritable { #expect(code == EROFS) }
+        }
+        #expect(FileManager.default.fileExists(atPath: folder.path + "/new") == isWritable)
+        run.signal(SIGINT)
+        #expect(run.status() == 130, "\(run.output)")
     }
 
     @Test func whatLeadsOutIsRefused() throws {
