@@ -89,10 +89,15 @@ final class RunningGuest: @unchecked Sendable {
 
     /// A figure that the guest reports about itself.
     @Core func figure(_ name: String) async throws -> Int {
-        let answer = try await get("/.statistics")
-        let lines = String(decoding: answer.body, as: UTF8.self).split(separator: "\n")
-        let line = try #require(lines.first { $0.hasPrefix(name + " ") })
-        return try #require(Int(line.dropFirst(name.count + 1)))
+        let stream = try HostStream.connect(port: port)
+        defer { stream.close() }
+        return try await stream.figure(name)
+    }
+
+    /// Waits until the guest has no connection but the one that asks.
+    @Core func settle() async throws {
+        for _ in 0..<2000 where try await figure("connections") > 1 {}
+        #expect(try await figure("connections") == 1)
     }
 
     /// The answer to a GET on a connection of its own.
@@ -109,6 +114,14 @@ extension HostStream {
         var buffer = try IOBuffer(capacity: text.utf8.count)
         for byte in text.utf8 { buffer.append(byte) }
         if case .failure(let error) = await send(buffer).result { throw error }
+    }
+
+    /// A figure that a guest reports about itself, the connection staying.
+    @Core func figure(_ name: String) async throws -> Int {
+        let answer = try await get("/.statistics")
+        let lines = String(decoding: answer.body, as: UTF8.self).split(separator: "\n")
+        let line = try #require(lines.first { $0.hasPrefix(name + " ") })
+        return try #require(Int(line.dropFirst(name.count + 1)))
     }
 
     /// The answer to a GET, the connection staying.
