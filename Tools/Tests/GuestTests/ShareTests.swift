@@ -2,6 +2,7 @@ import Foundation
 import Launcher
 import Testing
 import ToroCore
+import ToroTesting
 
 /// A guest that reads a real folder through virtiofsd.
 @Suite(.serialized) struct ShareTests {
@@ -68,6 +69,17 @@ import ToroCore
             let lines = try boot("files", share: folder).split(whereSeparator: \.isNewline)
             #expect(Set(lines.map(String.init).filter { $0.hasPrefix("file ") }) == expected)
         }
+    }
+
+    @Test func aShareConformsToTheFileSystemProtocol() throws {
+        let folder = try TestFolder()
+        try folder.make(.standard())
+        let console = try boot("conformance", share: folder.path)
+        let line = console.split(whereSeparator: \.isNewline).first {
+            $0.hasPrefix("conformance: ")
+        }
+        let checks = try #require(line?.split(separator: " ").dropFirst().first)
+        #expect(try #require(Int(checks)) > 400, "\(console)")
     }
 
     /// Without `:rw` the daemon itself cannot write: a guest that broke it could not either.

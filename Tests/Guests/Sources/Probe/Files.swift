@@ -1,5 +1,6 @@
 import ToroCore
 import ToroMicroVM
+import ToroTesting
 import ToroVirtioFS
 
 /// Files of the share "site".
@@ -7,6 +8,7 @@ enum Files {
     @Core static var experiments: [Experiment] {
         [
             Experiment("files") { vm throws(ProbeError) in try await list(vm) },
+            Experiment("conformance") { vm throws(ProbeError) in try await conform(vm) },
             Experiment("refusals") { vm throws(ProbeError) in try await refuse(vm) },
         ]
     }
@@ -17,6 +19,15 @@ enum Files {
         } catch {
             throw .failed(error.explanation)
         }
+    }
+
+    /// The promises of `FileSystem`, tried on a share that holds the files of their recipe.
+    @Core private static func conform(_ vm: MicroVM) async throws(ProbeError) {
+        let conformance = FileSystemConformance(try await share(vm))
+        let failures = await conformance.run()
+        for failure in failures { print("failed: " + failure) }
+        print("conformance: " + String(conformance.checks) + " checks")
+        guard failures.isEmpty else { throw .failed("the share breaks promises") }
     }
 
     /// Prints name (hexadecimal), size and FNV-1a hash of every file in the share.
