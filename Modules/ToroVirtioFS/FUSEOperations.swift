@@ -38,7 +38,10 @@ import ToroCore
         guard !isAtEnd, offset <= UInt64(Int64.max), let buffer = buffer.take() else { return nil }
         let size = min(buffer.freeCapacity, session.readSize)
         self.buffer = consume buffer
-        guard size > 0 else { return nil }
+        // No file is that long, and the host refuses to look (EINVAL).
+        guard size > 0, handle.isDirectory || offset <= UInt64(Int64.max) - UInt64(size) else {
+            return nil
+        }
         let request = try session.read(handle, size, at: offset)
         // The device writes into the buffer itself.
         request.data = self.buffer.take()

@@ -186,6 +186,10 @@ import ToroVirtio
         guard let node = handles[request.number(0)] else { return .failure(.badHandle) }
         let start = Int(clamping: request.number(8))
         let size = Int(request.number(16) & 0xffff_ffff)
+        // As pread(2) does.
+        guard request.number(8) <= UInt64(Int64.max) - UInt64(size) else {
+            return .failure(.invalid)
+        }
         guard start < node.contents.count else { return .success([]) }
         return .success(Array(node.contents[start...].prefix(size)))
     }
