@@ -85,10 +85,12 @@ public protocol HostPoller: AnyObject, Sendable {
         sleeper?.wake()
     }
 
+    /// Whether this is the loop's thread.
+    var isCurrent: Bool { locked { started && pthread_equal(thread, pthread_self()) != 0 } }
+
     /// Traps unless called on the loop's thread.
     public func preconditionOnLoop() {
-        let onLoop = locked { started && pthread_equal(thread, pthread_self()) != 0 }
-        precondition(onLoop, "this must run on the run loop's thread")
+        precondition(isCurrent, "this must run on the run loop's thread")
     }
 
     private func locked<T>(_ body: () -> T) -> T {

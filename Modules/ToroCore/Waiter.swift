@@ -54,8 +54,18 @@
                 unsafe continuation.resume(returning: value)
             }
         } onCancel: {
+            guard let cancelled else { return }
+            #if hasFeature(Embedded)
             // A task is cancelled on its own core only (rule 1).
-            Core.assumeIsolated { if let cancelled { self.resume(cancelled) } }
+            Core.assumeIsolated { self.resume(cancelled) }
+            #else
+            // Any thread of a process may cancel a task.
+            if HostRunLoop.shared.isCurrent {
+                Core.assumeIsolated { self.resume(cancelled) }
+            } else {
+                Task { @Core in self.resume(cancelled) }
+            }
+            #endif
         }
     }
 

@@ -4,7 +4,7 @@ import ToroHTTP
 import ToroTesting
 
 /// Bodies of requests: how long they may be, and who asks for them.
-@Suite(.timeLimit(.minutes(1))) struct HTTPBodyTests {
+@Suite(.timeLimit(.minutes(5))) struct HTTPBodyTests {
     /// What a handler has seen, and what it waits for.
     @Core private final class Scene {
         var calls = 0

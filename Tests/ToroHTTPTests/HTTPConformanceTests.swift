@@ -3,7 +3,7 @@ import ToroCore
 import ToroHTTP
 import ToroTesting
 
-@Suite(.timeLimit(.minutes(1))) struct HTTPConformanceTests {
+@Suite(.timeLimit(.minutes(5))) struct HTTPConformanceTests {
     @Test(arguments: [65_536, 1, 7]) @Core
     func conformsHoweverTheBytesCome(bytesPerReceive: Int) async {
         let tree = MemoryTree()

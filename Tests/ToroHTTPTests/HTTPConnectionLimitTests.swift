@@ -4,7 +4,7 @@ import ToroHTTP
 import ToroTesting
 
 /// How many connections a server serves at a time.
-@Suite(.timeLimit(.minutes(1))) struct HTTPConnectionLimitTests {
+@Suite(.timeLimit(.minutes(5))) struct HTTPConnectionLimitTests {
     private static let request = Array("GET / HTTP/1.1\r\nHost: h\r\n\r\n".utf8)
 
     /// The exchanges under way, and the most there have been.

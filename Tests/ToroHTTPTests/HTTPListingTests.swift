@@ -4,7 +4,7 @@ import ToroHTTP
 import ToroTesting
 
 /// The names in a directory, for those who want them shown.
-@Suite(.timeLimit(.minutes(1))) struct HTTPListingTests {
+@Suite(.timeLimit(.minutes(5))) struct HTTPListingTests {
     @Core private func tree() -> MemoryTree {
         let tree = MemoryTree()
         tree.addDirectory("/with")

@@ -4,7 +4,7 @@ import ToroHTTP
 import ToroTesting
 
 /// Bodies of responses that a handler writes piece by piece.
-@Suite(.timeLimit(.minutes(1))) struct HTTPResponseBodyTests {
+@Suite(.timeLimit(.minutes(5))) struct HTTPResponseBodyTests {
     private static let request = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
     @Test @Core func aBodyOfUnknownLengthGoesOutInChunks() async {

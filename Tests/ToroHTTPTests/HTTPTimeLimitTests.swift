@@ -4,7 +4,7 @@ import ToroHTTP
 import ToroTesting
 
 /// What a client may take its time for, and for how long.
-@Suite(.timeLimit(.minutes(1))) struct HTTPTimeLimitTests {
+@Suite(.timeLimit(.minutes(5))) struct HTTPTimeLimitTests {
     private static let request = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
     @Core private func limits(_ change: (inout HTTPLimits) -> Void = { _ in }) -> HTTPLimits {

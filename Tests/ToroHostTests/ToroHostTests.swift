@@ -60,7 +60,7 @@ final class Folder {
         #expect(conformance.checks > 400)
     }
 
-    @Test(.timeLimit(.minutes(1))) @Core
+    @Test(.timeLimit(.minutes(5))) @Core
     func aTCPStreamConformsToTheStreamProtocol() async throws {
         let listener = try HostListener(port: 0)
         defer { listener.close() }

@@ -121,3 +121,15 @@ import ToroTesting
         #expect(clock.pendingTimers == 0)
     }
 }
+
+@Suite struct ForeignCancellationTests {
+    /// A process has other threads than the run loop's, and any of them may cancel a task.
+    @Test func anyThreadMayCancel() async {
+        let task = Task { @Core in
+            let waiter = Waiter<Bool>()
+            return await waiter.wait(cancelled: false)
+        }
+        await Task.detached { task.cancel() }.value
+        #expect(await task.value == false)
+    }
+}

@@ -3,7 +3,7 @@ import ToroCore
 import ToroTesting
 
 /// The streams that tests use instead of real ones keep the promises of real ones.
-@Suite(.timeLimit(.minutes(1))) struct InMemoryStreamTests {
+@Suite(.timeLimit(.minutes(5))) struct InMemoryStreamTests {
     @Test(arguments: [(65_536, 65_536), (1_000, 65_536), (65_536, 100)]) @Core
     func conformsToTheStreamProtocol(_ room: (piece: Int, window: Int)) async {
         let conformance = ByteStreamConformance {

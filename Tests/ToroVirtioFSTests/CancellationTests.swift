@@ -4,7 +4,7 @@ import ToroTesting
 import ToroVirtioFS
 
 /// A cancelled call returns at once; what the host answers later is given back to it.
-@Suite(.timeLimit(.minutes(1))) struct CancellationTests {
+@Suite(.timeLimit(.minutes(5))) struct CancellationTests {
     @Core private func share() -> Share {
         let tree = MemoryTree()
         tree.addFile("/docs/a.txt", "alpha")

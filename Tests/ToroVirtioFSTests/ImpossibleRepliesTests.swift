@@ -4,7 +4,7 @@ import ToroTesting
 import ToroVirtioFS
 
 /// Replies that are whole and in form, and say what cannot be.
-@Suite(.timeLimit(.minutes(1))) struct ImpossibleRepliesTests {
+@Suite(.timeLimit(.minutes(5))) struct ImpossibleRepliesTests {
     /// A lie told in the replies to one operation.
     struct Lie: CustomTestStringConvertible, Sendable {
         let testDescription: String

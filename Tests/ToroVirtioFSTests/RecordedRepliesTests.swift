@@ -5,7 +5,7 @@ import ToroVirtioFS
 
 /// What QEMU 7.2's virtiofsd answered, recorded on a booted guest, answered again: the parsers
 /// agree with the real daemon, not only with a mock by the same hand.
-@Suite(.timeLimit(.minutes(1))) struct RecordedRepliesTests {
+@Suite(.timeLimit(.minutes(5))) struct RecordedRepliesTests {
     /// The mock takes the requests and has the chains; every reply is the recorded one.
     @Core private func share() -> (share: Share, recording: Recording) {
         let tree = MemoryTree()

@@ -17,7 +17,7 @@ typealias Files = VirtioFileSystem
     }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct VirtioFileSystemTests {
+@Suite(.timeLimit(.minutes(5))) struct VirtioFileSystemTests {
     @Core private func standardTree() -> MemoryTree {
         let tree = MemoryTree()
         FileSystemRecipe.standard().build(in: tree)

@@ -4,7 +4,7 @@ import ToroTesting
 import ToroVsock
 
 /// What waits for the device ends at once when it is cancelled or its stream is closed.
-@Suite(.timeLimit(.minutes(1))) struct VsockCancellationTests {
+@Suite(.timeLimit(.minutes(5))) struct VsockCancellationTests {
     /// A send of 1,000 bytes that a deaf host does not take.
     @Core private final class Send {
         let host = MockVsockHost()
