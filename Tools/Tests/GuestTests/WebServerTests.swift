@@ -208,6 +208,30 @@ import ToroTesting
         #expect(try await guest.figure("requests") > 8)
     }
 
+    /// Interrupts only wake: a busy guest takes fewer than it answers requests, an idle one none.
+    @Test @Core func aBusyGuestTakesFewInterrupts() async throws {
+        let folder = try TestFolder()
+        try folder.write(Array("alpha".utf8), to: "a.txt")
+        let guest = try RunningGuest(sharing: folder.path)
+        defer { guest.end() }
+        let before = try await guest.figure("interrupts")
+        let clients = (0..<64).map { _ in
+            Task { @Core in
+                let stream = try HostStream.connect(port: guest.port)
+                defer { stream.close() }
+                for _ in 0..<50 { #expect(try await stream.get("/a.txt").status == 200) }
+            }
+        }
+        for client in clients { try await client.value }
+        let after = try await guest.figure("interrupts")
+        #expect(after - before < 64 * 50, "\(after - before) interrupts")
+        // What closes the connections above is over after the first look.
+        let idle = try await guest.figure("interrupts")
+        try await Task.sleep(for: .seconds(2))
+        let later = try await guest.figure("interrupts") - idle
+        #expect(later < 30, "\(later) interrupts while idle")
+    }
+
     // MARK: Loads
 
     /// Holds connections that have asked once, serves others meanwhile, and asks again on each.

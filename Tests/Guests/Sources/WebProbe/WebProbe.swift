@@ -66,6 +66,7 @@ struct WebProbe<Site: FileSystem, Port: Listener>: Microservice {
             add("objects", figures.liveObjects)
             add("copied", Int(truncatingIfNeeded: figures.copiedBytes))
             add("halts", Int(truncatingIfNeeded: figures.halts))
+            add("interrupts", Int(truncatingIfNeeded: figures.interrupts))
             add("jobs", Int(truncatingIfNeeded: figures.jobs))
             add("connections", driver.connectionCount)
             add("requests", site.peakRequestsInFlight)
