@@ -4,8 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -46,6 +50,23 @@ static int write_file(const char *path, const char *text) {
     return count == (ssize_t)strlen(text) ? 0 : -1;
 }
 
+// Has setgroups(2) succeed and do nothing. virtiofsd gives up when it cannot drop its supplementary
+// groups, which nobody can in a user namespace of an ordinary user; they are that user's own, and
+// what they allow is what the user may do anyway.
+static int ignore_setgroups(void) {
+    struct sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_setgroups, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {sizeof program / sizeof *program, program};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+}
+
 // A mount namespace of its own. An ordinary user is root in a user namespace that has one user.
 static int enter_namespace(const char *user_map, const char *group_map, int is_root) {
     if (unshare(is_root ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) != 0) return -1;
@@ -53,6 +74,7 @@ static int enter_namespace(const char *user_map, const char *group_map, int is_r
         if (write_file("/proc/self/setgroups", "deny") != 0 && errno != ENOENT) return -1;
         if (write_file("/proc/self/uid_map", user_map) != 0) return -1;
         if (write_file("/proc/self/gid_map", group_map) != 0) return -1;
+        if (ignore_setgroups() != 0) return -1;
     }
     if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) return -1;
     return 0;
