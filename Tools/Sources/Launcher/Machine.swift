@@ -60,6 +60,10 @@ public struct Machine: Sendable {
         }
     }
 
+    /// The most cores a machine may have: an APIC has a name of one byte, 255 stands for all, and
+    /// one is kept free (see `processors`).
+    public static let maximumCores = 254
+
     /// A machine that boots `image`.
     public init(image: String) { self.image = image }
 
@@ -89,7 +93,7 @@ public struct Machine: Sendable {
             "-M",
             "microvm,acpi=off,pit=off,pic=off,rtc=off,isa-serial=on,memory-backend=mem",
             "-m", memory, "-object", "memory-backend-memfd,id=mem,size=\(memory),share=on",
-            "-smp", String(cores), "-kernel", image, "-append", commandLine,
+            "-smp", processors, "-kernel", image, "-append", commandLine,
             "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
             "-no-reboot", "-device", "isa-debug-exit,iobase=0x501,iosize=4",
             "-global", "virtio-mmio.force-legacy=false",
@@ -109,6 +113,16 @@ public struct Machine: Sendable {
             ]
         }
         return line
+    }
+
+    /// What QEMU is told about processors.
+    ///
+    /// QEMU before 8.1 leaves the guest's memory barriers out of what TCG generates when there can
+    /// be no more than one processor. The guest's rings are read by other processes all the same:
+    /// without barriers a wake-up gets lost now and then, for ever. So one more is possible than
+    /// there are; the guest is told of those that are there only.
+    private var processors: String {
+        accelerator.resolved == .tcg ? "cpus=\(cores),maxcpus=\(cores + 1)" : "cpus=\(cores)"
     }
 
     /// The guest's exit status from QEMU's: `isa-debug-exit` makes 2v+1 of the written v, and the

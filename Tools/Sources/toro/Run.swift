@@ -75,8 +75,9 @@ struct Run: ParsableCommand {
         guard let accelerator = Accelerator(rawValue: accel) else {
             throw LaunchError.usage("--accel takes auto, kvm or tcg, not \(accel)")
         }
-        guard (1...255).contains(cpus) else {
-            throw LaunchError.usage("--cpus takes a number from 1 to 255")
+        guard (1...Machine.maximumCores).contains(cpus) else {
+            throw LaunchError.usage(
+                "--cpus takes a number from 1 to \(Machine.maximumCores), not \(cpus)")
         }
         machine.accelerator = accelerator
         machine.cores = cpus

@@ -53,6 +53,22 @@ import Testing
         #expect(console.contains("cores: \(count)"), "\(console)")
     }
 
+    /// What a driver publishes in a ring is ordered for the host's processes, too, however few
+    /// cores the guest has.
+    @Test func memoryBarriersAreInTheGeneratedCode() throws {
+        let folder = try TestFolder()
+        let log = folder.path + "/operations"
+        var machine = Machine(image: try Images.probe().path)
+        machine.arguments = ["sleep"]
+        machine.accelerator = .tcg
+        let ended = try Command.capture(
+            Machine.qemu(), machine.qemuArguments + ["-d", "op", "-D", log], limit: 60)
+        #expect(Machine.guestStatus(ofQEMU: ended.status) == 0, "\(ended.output)")
+        let operations = try String(contentsOfFile: log, encoding: .utf8).split(separator: "\n")
+        #expect(operations.count > 10_000)
+        #expect(operations.contains { $0.hasPrefix(" mb ") })
+    }
+
     @Test func aTaskOfAnotherCoreIsNotResumed() throws {
         let (status, console) = try boot(["foreign-core"], cores: 2)
         #expect(status == 101, "\(console)")
