@@ -2,10 +2,12 @@ public import ToroCore
 
 /// How much of everything a client gets.
 public struct HTTPLimits: Sendable {
-    /// The longest head of a request in bytes; a longer one is answered with 431.
-    public var headBytes = 8_192
-    /// The longest request-target in bytes; a longer one is answered with 414.
-    public var targetBytes = 4_096
+    /// The longest head of a request in bytes; a longer one is answered with 431. A head takes
+    /// memory for the bytes that have come, not for these.
+    public var headBytes = 16_384
+    /// The longest request-target in bytes; a longer one is answered with 414. RFC 9112 section 3
+    /// recommends 8,000 at least for the whole line.
+    public var targetBytes = 8_192
     /// The longest body of a request in bytes; a longer one is answered with 413.
     public var bodyBytes: UInt64 = 16 * 1_024 * 1_024
     /// The most bytes of a body nobody asked for that are read to keep the connection.

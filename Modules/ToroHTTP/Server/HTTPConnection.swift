@@ -143,7 +143,7 @@ import ToroCore
             var length = received.count
             var room = length
             switch outcome {
-            case .incomplete: room = service.limits.headBytes
+            case .incomplete: room = min(max(2 * length, 512), service.limits.headBytes)
             case .complete(let head): (length, room) = (head.length, head.length)
             case .refused: break
             }
@@ -153,6 +153,11 @@ import ToroCore
             return outcome
         }
         let before = collected.count
+        if collected.freeCapacity < received.count {
+            // Without memory `gathered` stays empty, which ends the connection with 503.
+            guard let larger = grown(collected, for: received.count) else { return .incomplete }
+            collected = larger
+        }
         let added = collected.append(received.bytes)
         let outcome = parser.parse(collected.bytes)
         var used = added
@@ -163,6 +168,16 @@ import ToroCore
         gathered = consume collected
         keep(received, after: used)
         return outcome
+    }
+
+    /// The bytes of a head so far, with room for `count` more: for twice as many, so that a head is
+    /// copied a few times at most however small the portions are, and never for more than a head
+    /// may have.
+    private func grown(_ head: borrowing IOBuffer, for count: Int) -> IOBuffer? {
+        let room = min(max(2 * head.capacity, head.count + count), service.limits.headBytes)
+        guard var larger = try? IOBuffer(capacity: room) else { return nil }
+        larger.append(head.bytes)
+        return larger
     }
 
     /// Keeps what follows the first `used` bytes of `received` for later.
@@ -360,7 +375,11 @@ import ToroCore
         else { return }
         responseStarted = true
         timer.set(.send)
-        _ = await stream.send(head, body)
+        if parser.isHead {
+            _ = await stream.send(head)
+        } else {
+            _ = await stream.send(head, body)
+        }
         timer.clear()
     }
 

@@ -3,8 +3,11 @@ extension HTTPRequestHead {
     private struct Control {
         var hosts = 0
         var contentLength: UInt64?
-        var transferEncodings = 0
-        var isChunked = false
+        var hasTransferEncoding = false
+        /// The transfer codings, those that are "chunked", and whether the last one is.
+        var codings = 0
+        var chunkedCodings = 0
+        var endsChunked = false
         var close = false
         var keepAlive = false
     }
@@ -35,8 +38,13 @@ extension HTTPRequestHead {
             }
             control.contentLength = length
         } else if bytes.matches(name, "transfer-encoding") {
-            control.transferEncodings += 1
-            control.isChunked = bytes.matches(value, "chunked")
+            control.hasTransferEncoding = true
+            var list = HTTPListCursor(value)
+            while let coding = list.next(in: bytes) {
+                control.codings += 1
+                control.endsChunked = bytes.matches(coding, "chunked")
+                if control.endsChunked { control.chunkedCodings += 1 }
+            }
         } else if bytes.matches(name, "connection") {
             var list = HTTPListCursor(value)
             while let option = list.next(in: bytes) {
@@ -54,9 +62,12 @@ extension HTTPRequestHead {
         guard control.hosts == 1 || (control.hosts == 0 && minorVersion == 0) else {
             return .badRequest
         }
-        if control.transferEncodings > 0 {
-            guard minorVersion == 1, control.contentLength == nil else { return .badRequest }
-            guard control.transferEncodings == 1, control.isChunked else { return .notImplemented }
+        if control.hasTransferEncoding {
+            // Without "chunked" once and last, nobody knows where the body ends (section 6.3).
+            guard minorVersion == 1, control.contentLength == nil, control.endsChunked,
+                control.chunkedCodings == 1
+            else { return .badRequest }
+            guard control.codings == 1 else { return .notImplemented }
             framing = .chunked
         } else if let length = control.contentLength, length > 0 {
             framing = .length(length)

@@ -24,8 +24,9 @@ extension HTTPRequestHead {
         guard text & 0xFFFF_FFFF_FF00_FF00 == 0x4854_5450_2F00_2E00, ASCII.isDigit(major),
             ASCII.isDigit(minor)
         else { return .badRequest }
-        guard major == 0x31, minor <= 0x31 else { return .versionNotSupported }
-        minorVersion = minor & 1
+        guard major == 0x31 else { return .versionNotSupported }
+        // A higher minor version is served as the highest we know (RFC 9110 section 2.5).
+        minorVersion = minor == 0x30 ? 0 : 1
         return nil
     }
 

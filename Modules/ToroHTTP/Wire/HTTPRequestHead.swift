@@ -22,7 +22,7 @@ final class HTTPRequestHead {
     var path = 0..<0
     /// Where the target's query is, without the question mark; nil if there is none.
     var query: Range<Int>?
-    /// The minor version: 0 or 1.
+    /// The minor version: 0, or 1 for 1 and all above it.
     var minorVersion: UInt8 = 1
     /// How the end of the body is found.
     var framing = HTTPFraming.none

@@ -34,6 +34,9 @@ struct HTTPRequestParser {
     /// Where the target begins, once the scanner has seen the space before it.
     private var targetStart: Int?
     private var targetEnded = false
+    /// Whether the method is HEAD, as far as the bytes tell: known from the space behind it on, so
+    /// that a refusal has no body either (RFC 9110 section 9.3.2).
+    private(set) var isHead = false
 
     /// A parser for one request whose head and target are no longer than `limits` says.
     init(_ limits: HTTPLimits) {
@@ -68,7 +71,14 @@ struct HTTPRequestParser {
                 return .refused(.badRequest)
             } else if inRequestLine {
                 if byte == ASCII.space {
-                    if targetStart == nil { targetStart = scanned } else { targetEnded = true }
+                    if targetStart == nil {
+                        targetStart = scanned
+                        isHead =
+                            scanned - requestLine == 5
+                            && bytes.matches(from: requestLine, "HEAD", 0..<4)
+                    } else {
+                        targetEnded = true
+                    }
                 } else if let targetStart, !targetEnded, scanned - targetStart > targetLimit {
                     return .refused(.uriTooLong)
                 }

@@ -47,6 +47,17 @@ extension HTTPExchange {
                 "GET /a.txt HTTP/1.1\r\nhOsT:h\r\nrange:\t bytes=0-0 \t\r\n\r\n",
                 .content("a", status: 206)),
             one("obs-text", "GET /a.txt HTTP/1.1\r\nHost: h\r\nX: \u{E4}\r\n\r\n", alpha),
+            // What a browser that visits many services of one host brings along.
+            one(
+                "12,000 bytes of Cookie",
+                "GET /a.txt HTTP/1.1\r\nHost: h\r\nCookie: " + String(repeating: "c", count: 12_000)
+                    + "\r\n\r\n", alpha),
+            one(
+                "target of 7,900 bytes",
+                "GET /a.txt?" + String(repeating: "q", count: 7_893)
+                    + " HTTP/1.1\r\nHost: h\r\n\r\n", alpha),
+            one("HTTP/1.2", "GET /a.txt HTTP/1.2\r\nHost: h\r\n\r\n", alpha),
+            one("HTTP/1.9", "GET /a.txt HTTP/1.9\r\nHost: h\r\n\r\n", alpha),
             one("empty value", "GET /a.txt HTTP/1.1\r\nHost: h\r\nX:\r\nY: \r\n\r\n", alpha),
             HTTPExchange(
                 "pipeline", Array(pipeline.utf8),
@@ -112,15 +123,31 @@ extension HTTPExchange {
 
     /// What is no HTTP/1.1.
     static var refusals: [HTTPExchange] {
-        let long = String(repeating: "x", count: 9_000)
+        let long = String(repeating: "x", count: 20_000)
         let host = "Host: h\r\n\r\n"
+        /// No body, whatever was wrong.
+        func head(_ rest: String, _ status: Int) -> HTTPExchange {
+            HTTPExchange(
+                "HEAD" + rest.prefix(40), Array(("HEAD" + rest).utf8),
+                [.status(status).with("connection", "close").toHead], closes: true)
+        }
         return [
+            head(" /%00 HTTP/1.1\r\n" + host, 400),
+            head(" /../x HTTP/1.1\r\n" + host, 400),
+            head(" /a.txt HTTP/2.0\r\n" + host, 505),
+            head(" /a.txt HTTP/1.1\r\n\r\n", 400),
+            head(" /a.txt HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n" + host, 501),
+            head(" /a.txt HTTP/1.1\r\nContent-Length: 9223372036854775807\r\n" + host, 413),
+            head(" /a.txt HTTP/1.1\r\nX: \0", 400),
+            head(" /" + long, 414),
+            head(" / HTTP/1.1\r\nX: " + long, 431),
             .refused("no Host", "GET / HTTP/1.1\r\n\r\n", 400),
             .refused("two Hosts", "GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", 400),
             .refused("two Hosts in 1.0", "GET / HTTP/1.0\r\nHost: h\r\nHost: h\r\n\r\n", 400),
             .refused("slash in Host", "GET / HTTP/1.1\r\nHost: h/x\r\n\r\n", 400),
             .refused("HTTP/2.0", "GET / HTTP/2.0\r\n" + host, 505),
-            .refused("HTTP/1.2", "GET / HTTP/1.2\r\n" + host, 505),
+            .refused("HTTP/0.9 with a name", "GET / HTTP/0.9\r\n" + host, 505),
+            .refused("HTTP/3.1", "GET / HTTP/3.1\r\n" + host, 505),
             .refused("HTTP/0.9", "GET /\r\n" + host, 400),
             .refused("http/1.1", "GET / http/1.1\r\n" + host, 400),
             .refused("HTTP/11", "GET / HTTP/11\r\n" + host, 400),
@@ -181,12 +208,19 @@ extension HTTPExchange {
             post("too large", "Content-Length: 9223372036854775807", 413),
             post("space in the name", "Content-Length : 5", 400),
             post("tab in the name", "Transfer-Encoding\t: chunked", 400),
-            post("identity", "Transfer-Encoding: identity", 501),
+            // What we do not know is 501; what has no end is 400 (RFC 9112 section 6.3).
             post("gzip, chunked", "Transfer-Encoding: gzip, chunked", 501),
-            post("chunked, identity", "Transfer-Encoding: chunked, identity", 501),
-            post("twice", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", 501),
-            post("xchunked", "Transfer-Encoding: xchunked", 501),
-            post("quoted", "Transfer-Encoding: \"chunked\"", 501),
+            post("gzip and chunked", "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked", 501),
+            post("identity", "Transfer-Encoding: identity", 400),
+            post("gzip", "Transfer-Encoding: gzip", 400),
+            post("no coding", "Transfer-Encoding:", 400),
+            post("chunked, identity", "Transfer-Encoding: chunked, identity", 400),
+            post("chunked and gzip", "Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip", 400),
+            post("chunked, chunked", "Transfer-Encoding: chunked, chunked", 400),
+            post("twice", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", 400),
+            post("parameter", "Transfer-Encoding: chunked;q=1", 400),
+            post("xchunked", "Transfer-Encoding: xchunked", 400),
+            post("quoted", "Transfer-Encoding: \"chunked\"", 400),
             post("vertical tab", "Transfer-Encoding: \u{B}chunked", 400),
             .refused(
                 "chunked in 1.0",

@@ -31,4 +31,28 @@ import ToroTesting
         for client in clients { client.close() }
         #expect(try await guest.get("/file").body == Array("alpha".utf8))
     }
+
+    /// A head takes memory for the bytes that have come, not for the most that may come.
+    @Test @Core func halfAHeadTakesLittleMemory() async throws {
+        let folder = try TestFolder()
+        let guest = try RunningGuest(sharing: folder.path)
+        defer { guest.end() }
+        var clients: [HostStream] = []
+        defer { for client in clients { client.close() } }
+        var figures: [Int] = []
+        let asking = try HostStream.connect(port: guest.port)
+        defer { asking.close() }
+        // The first hundred warm up: tables grow.
+        for round in 0..<3 {
+            for _ in 0..<100 {
+                let client = try HostStream.connect(port: guest.port)
+                clients.append(client)
+                try await client.send("GET /a.t")
+            }
+            while try await asking.figure("connections") < 100 * (round + 1) + 1 {}
+            figures.append(try await asking.figure("bytes"))
+        }
+        let each = (figures[2] - figures[1]) / 100
+        #expect(each < 6_000, "\(each) bytes for a connection with half a head")
+    }
 }
