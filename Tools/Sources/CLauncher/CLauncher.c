@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include "CLauncher.h"
+#include "Confinement.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sched.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -30,73 +24,7 @@
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
-#ifndef SYS_mount_setattr
-#define SYS_mount_setattr 442
-#endif
-#define ALL_MOUNTS_BELOW 0x8000 // AT_RECURSIVE
-#define MOUNT_READ_ONLY 1       // MOUNT_ATTR_RDONLY
-#define KEEP_ON_EXEC_NOTHING 4  // CLOSE_RANGE_CLOEXEC
-
-// linux/mount.h cannot be included beside sys/mount.h everywhere.
-struct mount_attributes {
-    uint64_t set, clear, propagation, user_namespace;
-};
-
-static int write_file(const char *path, const char *text) {
-    int file = open(path, O_WRONLY | O_CLOEXEC);
-    if (file < 0) return -1;
-    ssize_t count = write(file, text, strlen(text));
-    close(file);
-    return count == (ssize_t)strlen(text) ? 0 : -1;
-}
-
-// Has setgroups(2) succeed and do nothing. virtiofsd gives up when it cannot drop its supplementary
-// groups, which nobody can in a user namespace of an ordinary user; they are that user's own, and
-// what they allow is what the user may do anyway.
-static int ignore_setgroups(void) {
-    struct sock_filter program[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 3),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_setgroups, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog filter = {sizeof program / sizeof *program, program};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -1;
-    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
-}
-
-// A mount namespace of its own. An ordinary user is root in a user namespace that has one user.
-static int enter_namespace(const char *user_map, const char *group_map, int is_root) {
-    if (unshare(is_root ? CLONE_NEWNS : CLONE_NEWUSER | CLONE_NEWNS) != 0) return -1;
-    if (!is_root) {
-        if (write_file("/proc/self/setgroups", "deny") != 0 && errno != ENOENT) return -1;
-        if (write_file("/proc/self/uid_map", user_map) != 0) return -1;
-        if (write_file("/proc/self/gid_map", group_map) != 0) return -1;
-        if (ignore_setgroups() != 0) return -1;
-    }
-    if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) return -1;
-    return 0;
-}
-
-// Makes the folder and all mounts below it read-only in this mount namespace.
-static int make_read_only(const char *folder) {
-    // The root cannot be covered: a path that begins there would not see the new mount.
-    if (strcmp(folder, "/") != 0 && mount(folder, folder, NULL, MS_BIND | MS_REC, NULL) != 0)
-        return -1;
-    struct mount_attributes attributes = {.set = MOUNT_READ_ONLY};
-    if (syscall(SYS_mount_setattr, AT_FDCWD, folder, ALL_MOUNTS_BELOW, &attributes,
-                sizeof attributes) != 0)
-        return -1;
-    struct statvfs view;
-    if (statvfs(folder, &view) != 0) return -1;
-    if ((view.f_flag & ST_RDONLY) == 0) {
-        errno = EROFS;
-        return -1;
-    }
-    return 0;
-}
+#define KEEP_ON_EXEC_NOTHING 4 // CLOSE_RANGE_CLOEXEC
 
 static int set_descriptors(const struct toro_part *part) {
     for (int index = 0; index < 3; index++) {
@@ -199,10 +127,7 @@ pid_t toro_start(const struct toro_part *part, struct toro_failure *failure) {
         return -1;
     }
     // Nothing but system calls between fork and exec: other threads may hold locks.
-    char user_map[64], group_map[64];
-    snprintf(user_map, sizeof user_map, "0 %u 1", (unsigned)geteuid());
-    snprintf(group_map, sizeof group_map, "0 %u 1", (unsigned)getegid());
-    int is_root = geteuid() == 0;
+    struct toro_launcher launcher = {geteuid(), getegid()};
     pid_t parent = getpid();
     pid_t child = fork();
     if (child < 0) {
@@ -216,11 +141,8 @@ pid_t toro_start(const struct toro_part *part, struct toro_failure *failure) {
         if (!part->is_tree) setpgid(0, 0);
         reset_signals();
         if (set_descriptors(part) != 0) goto failed;
-        mine.stage = TORO_STAGE_NAMESPACE;
-        if (part->is_private && enter_namespace(user_map, group_map, is_root) != 0) goto failed;
-        mine.stage = TORO_STAGE_READ_ONLY;
-        if (part->read_only && make_read_only(part->read_only) != 0) goto failed;
-        // After the namespaces: a change of credentials would forget it.
+        if (toro_confine(part, &launcher, &mine.stage) != 0) goto failed;
+        // After the confinement: a change of credentials would forget it.
         prctl(PR_SET_PDEATHSIG, part->is_tree ? SIGTERM : SIGKILL);
         if (getppid() != parent) _exit(127);
         mine.stage = TORO_STAGE_FORK;
@@ -326,3 +248,5 @@ int32_t toro_socket_pair_by_path(const char *path, int32_t *listener, int32_t *c
 }
 
 int32_t toro_pipe(int32_t *ends) { return pipe2(ends, O_CLOEXEC) == 0 ? 0 : errno; }
+
+int32_t toro_open_folder(const char *path) { return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC); }

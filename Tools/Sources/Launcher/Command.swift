@@ -23,10 +23,8 @@ public enum Command {
     /// The path of a program of the Swift toolchain: beside `swiftc`, or else in `PATH`, where a
     /// distribution's may be of another version.
     public static func findTool(_ name: String) -> String? {
-        if let compiler = find("swiftc") {
-            let folder = URL(fileURLWithPath: compiler).resolvingSymlinksInPath()
-                .deletingLastPathComponent().path
-            let candidate = folder + "/" + name
+        if let compiler = find("swiftc").flatMap(realPath) {
+            let candidate = (compiler as NSString).deletingLastPathComponent + "/" + name
             if FileManager.default.isExecutableFile(atPath: candidate) { return candidate }
         }
         return find(name)

@@ -10,6 +10,8 @@ public struct FileDaemon: Sendable {
     public let path: String
     /// What options it takes.
     public let generation: Generation
+    /// Whether it can serve a folder read-only by itself: the Rust one since 1.13.
+    let hasReadOnly: Bool
 
     /// The folders where distributions put it, beside `PATH`.
     static let folders = ["/usr/libexec", "/usr/lib", "/usr/lib/qemu", "/usr/libexec/qemu"]
@@ -29,24 +31,27 @@ public struct FileDaemon: Sendable {
     init(path: String, help: String) {
         self.path = path
         generation = help.contains("--shared-dir") ? .rust : .c
+        hasReadOnly = help.contains("--readonly")
     }
 
     /// The arguments that serve `folder` to whoever connects to the socket `listener`. The daemon
-    /// is root in its namespace, and confined to the folder by chroot.
-    func arguments(folder: String, listener: Int32) -> [String] {
+    /// is root in its namespace, and confined to the folder by chroot. One that `isPowerful`, being
+    /// root outside too, gives up what would let set-id bits survive or devices be made.
+    func arguments(
+        folder: String, listener: Int32, isReadOnly: Bool, isPowerful: Bool
+    ) -> [String] {
+        let lost = "modcaps=-mknod:-fsetid:-setfcap"
         switch generation {
         case .c:
-            // A comma would end the option, and the C daemon knows no escape but a backslash.
-            let source = folder.replacingOccurrences(of: "\\", with: "\\\\")
-                .replacingOccurrences(of: ",", with: "\\,")
             return [
-                "--fd=\(listener)", "-o", "source=\(source)", "-o", "cache=auto",
+                "--fd=\(listener)", "-o", "source=\(folder)", "-o", "cache=auto",
                 "-o", "sandbox=chroot",
-            ]
+            ] + (isPowerful ? ["-o", lost] : [])
         case .rust:
             return [
                 "--fd=\(listener)", "--shared-dir", folder, "--cache=auto", "--sandbox=chroot",
-            ]
+            ] + (isReadOnly && hasReadOnly ? ["--readonly"] : [])
+                + (isPowerful ? ["--" + lost] : [])
         }
     }
 }

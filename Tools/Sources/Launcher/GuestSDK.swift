@@ -13,7 +13,7 @@ public struct GuestSDK: Sendable {
 
     private static let triple = "x86_64-unknown-linux-gnu"
 
-    /// Makes the bundle below `parent`, in a folder named by the bundle's content and its place,
+    /// Makes the bundle below `parent`, a folder of `root`, in one named by its content and its place,
     /// which the toolset names: a changed toolchain or linker script, or a moved checkout, is a
     /// changed SDK. Does nothing if it is there.
     ///
@@ -24,7 +24,8 @@ public struct GuestSDK: Sendable {
         guard let linker = FileManager.default.contents(atPath: script) else {
             throw LaunchError("\(script) is missing: is \(root) a whole checkout of Toro?")
         }
-        let parent = URL(fileURLWithPath: parent).standardizedFileURL.path
+        // The place is part of the SDK: one spelling of it, whatever leads there.
+        let parent = (realPath(root) ?? root) + "/" + parent
         let seed =
             parent + resources + String(decoding: linker, as: UTF8.self) + GuestSDK.options("", "")
         folder = parent + "/sdk-" + GuestSDK.digest(seed)

@@ -6,7 +6,7 @@ public struct ImageBuild: Sendable {
 
     /// A builder for the Toro in folder `root`; the SDK bundle is kept below `root/.build`.
     public init(root: String) throws(LaunchError) {
-        sdk = try GuestSDK(root: root, below: root + "/.build/toro")
+        sdk = try GuestSDK(root: root, below: ".build/toro")
     }
 
     /// Builds the image of the package in `folder`: `product`, or what its manifest names, or what

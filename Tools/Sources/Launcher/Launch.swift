@@ -65,7 +65,7 @@ public final class Launch {
         inherited.append(connection)
         let part: Part
         do throws(LaunchError) {
-            part = try Part(share.start(daemon, listener: listener))
+            part = try Part(anyOf: share.starts(daemon, listener: listener))
         } catch {
             close(listener)
             throw error

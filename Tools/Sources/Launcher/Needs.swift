@@ -22,9 +22,13 @@ public struct Needs {
                 throw .usage(
                     "the image needs the share \(need.tag)\(purpose): --share \(need.tag)=FOLDER")
             }
-            result.append(try Share(tag: need.tag, folder: package + "/" + folder))
+            result.append(try Share(tag: need.tag, folder: Needs.path(folder, in: package)))
         }
         return result
+    }
+
+    private static func path(_ name: String, in folder: String) -> String {
+        folder.hasSuffix("/") ? folder + name : folder + "/" + name
     }
 
     /// The user's ports, and the usual ones for those that it needs besides.

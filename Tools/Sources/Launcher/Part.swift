@@ -27,23 +27,50 @@ final class Part {
         var errors: Int32?
         /// Descriptors that it inherits under their numbers.
         var kept: [Int32] = []
-        /// Whether it gets a mount namespace of its own.
-        var isPrivate = false
-        /// A folder that it can only read.
-        var readOnly: String?
+        /// What it may see and do.
+        var confinement = Confinement()
         /// Whether all that it starts ends with it (see toro_part); `signal(SIGTERM)` ends it.
         var isTree = false
     }
 
     /// Starts a process. The calling thread must live as long as the process is needed.
-    init(_ start: Start) throws(LaunchError) {
+    convenience init(_ start: Start) throws(LaunchError) { try self.init(anyOf: [start]) }
+
+    /// Starts a process in the first of several ways that the host has the namespaces for.
+    convenience init(anyOf starts: [Start]) throws(LaunchError) {
+        for start in starts.dropLast() {
+            var failure = toro_failure()
+            if let process = try Part.launch(start, &failure) {
+                self.init(start, process)
+                return
+            }
+            guard Part.lacksNamespace(failure) else { throw Part.explain(failure, start) }
+        }
+        guard let last = starts.last else { throw LaunchError("there is nothing to start") }
+        var failure = toro_failure()
+        guard let process = try Part.launch(last, &failure) else {
+            throw Part.explain(failure, last)
+        }
+        self.init(last, process)
+    }
+
+    private init(_ start: Start, _ process: (pid: pid_t, errors: Int32)) {
         name = start.name
+        pid = process.pid
+        errors = process.errors
+        ended = toro_pidfd(pid)
+        if errors >= 0 { _ = fcntl(errors, F_SETFL, O_NONBLOCK) }
+    }
+
+    /// Starts a process; nil, with what stopped it, if it did not.
+    private static func launch(
+        _ start: Start, _ failure: inout toro_failure
+    ) throws(LaunchError) -> (pid: pid_t, errors: Int32)? {
         let pipe = start.errors == nil ? try makePipe() : nil
         defer { if let pipe { close(pipe.writer) } }
         // SAFETY: each word comes from strdup, and is freed once.
         let words = unsafe ([start.program] + start.arguments).map { unsafe strdup($0) } + [nil]
         defer { unsafe words.forEach { unsafe free($0) } }
-        var failure = toro_failure()
         let pid = unsafe start.program.withCString { program in
             unsafe start.kept.withUnsafeBufferPointer { kept in
                 unsafe words.withUnsafeBufferPointer { words in
@@ -58,12 +85,9 @@ final class Part {
         }
         guard pid > 0 else {
             if let pipe { close(pipe.reader) }
-            throw Part.explain(failure, start)
+            return nil
         }
-        self.pid = pid
-        ended = toro_pidfd(pid)
-        errors = pipe?.reader ?? -1
-        if let pipe { _ = fcntl(pipe.reader, F_SETFL, O_NONBLOCK) }
+        return (pid, pipe?.reader ?? -1)
     }
 
     @unsafe private static func start(
@@ -72,33 +96,53 @@ final class Part {
         _ kept: UnsafeBufferPointer<Int32>, _ start: Start, errors: Int32,
         _ failure: inout toro_failure
     ) -> pid_t {
-        func call(_ folder: UnsafePointer<CChar>?) -> pid_t {
+        let confinement = start.confinement
+        let view = confinement.view
+        let (namespace, user, group) = numbers(confinement.namespace)
+        return unsafe (view?.place ?? "/").withCString { place in
             var part = unsafe toro_part(
                 program: program, arguments: words,
                 standard: (start.input ?? -1, start.output ?? errors, errors),
                 kept: kept.baseAddress, kept_count: kept.count,
-                is_private: start.isPrivate ? 1 : 0, read_only: folder,
-                is_tree: start.isTree ? 1 : 0)
+                namespace: Int32(namespace.rawValue), user: user, group: group,
+                folder: view?.folder.descriptor ?? -1, place: place,
+                is_read_only: view?.isReadOnly == true ? 1 : 0,
+                is_restricted: confinement.isRestricted ? 1 : 0, is_tree: start.isTree ? 1 : 0)
             return unsafe toro_start(&part, &failure)
         }
-        guard let folder = start.readOnly else { return call(nil) }
-        return unsafe folder.withCString { unsafe call($0) }
+    }
+
+    private static func numbers(
+        _ namespace: Confinement.Namespace
+    ) -> (toro_namespace, user: UInt32, group: UInt32) {
+        switch namespace {
+        case .none: (TORO_NAMESPACE_NONE, 0, 0)
+        case .mounts: (TORO_NAMESPACE_MOUNTS, 0, 0)
+        case .oneUser(let user, let group): (TORO_NAMESPACE_ONE_USER, user, group)
+        case .allUsers: (TORO_NAMESPACE_ALL_USERS, 0, 0)
+        }
+    }
+
+    /// Whether it was the host that gave no namespace, or gave one without power.
+    private static func lacksNamespace(_ failure: toro_failure) -> Bool {
+        let stage = UInt32(bitPattern: failure.stage)
+        return stage == TORO_STAGE_NAMESPACE.rawValue
+            || stage == TORO_STAGE_FOLDER.rawValue && [EPERM, EACCES].contains(failure.error)
     }
 
     private static func explain(_ failure: toro_failure, _ start: Start) -> LaunchError {
         let reason = reason(failure.error)
+        if lacksNamespace(failure) {
+            return LaunchError(
+                "cannot give \(start.name) a view of its own: \(reason).\n\(NamespaceAdvice.text).")
+        }
         switch UInt32(bitPattern: failure.stage) {
-        case TORO_STAGE_NAMESPACE.rawValue:
+        case TORO_STAGE_FOLDER.rawValue:
             return LaunchError(
-                """
-                cannot give \(start.name) a mount namespace of its own: \(reason).
-                Without root, this needs user namespaces (see: sysctl user.max_user_namespaces \
-                kernel.unprivileged_userns_clone kernel.apparmor_restrict_unprivileged_userns)
-                """)
-        case TORO_STAGE_READ_ONLY.rawValue:
+                "cannot give \(start.name) its folder: \(reason) (this needs Linux 5.12)")
+        case TORO_STAGE_FILTER.rawValue:
             return LaunchError(
-                "cannot make \(start.readOnly ?? "the folder") read-only for \(start.name): "
-                    + "\(reason) (this needs Linux 5.12)")
+                "cannot restrict \(start.name): \(reason) (this needs seccomp filters)")
         case TORO_STAGE_EXEC.rawValue:
             return .missing("cannot start \(start.name) (\(start.program)): \(reason)")
         default:

@@ -3,11 +3,13 @@ import Foundation
 /// A folder of the host that a guest may see.
 public struct Share: Equatable, Sendable {
     /// The name the guest asks for.
-    public var tag: String
-    /// The folder, an absolute path.
-    public var folder: String
+    public let tag: String
+    /// The folder, as it was named.
+    public let folder: String
     /// Whether the guest may change it.
-    public var isWritable: Bool
+    public let isWritable: Bool
+    /// The folder that the name led to: whatever is renamed afterwards, this one is shared.
+    let root: OpenFolder
 
     /// Parses TAG=FOLDER or TAG=FOLDER:rw.
     public init(parsing text: String) throws(LaunchError) {
@@ -20,35 +22,83 @@ public struct Share: Equatable, Sendable {
         try self.init(tag: String(text[..<mark]), folder: path, isWritable: isWritable)
     }
 
-    /// The share of a folder that exists.
+    /// The share of a folder that exists. The kernel finds it, links and `..` included.
     public init(tag: String, folder path: String, isWritable: Bool = false) throws(LaunchError) {
         self.tag = tag
         self.isWritable = isWritable
         guard tag.utf8.count <= 36 else {
             throw .usage("the tag \(tag) is longer than 36 bytes")
         }
-        folder = URL(fileURLWithPath: path).standardizedFileURL.path
-        var status = stat()
-        // SAFETY: the path is a C string for the call, and the structure outlives it.
-        guard unsafe stat(folder, &status) == 0 else {
-            throw .usage("the folder \(folder) of the share \(tag) does not exist")
+        folder = path
+        guard let root = OpenFolder(path) else {
+            switch errno {
+            case ENOENT: throw .usage("the folder \(path) of the share \(tag) does not exist")
+            case ENOTDIR: throw .usage("\(path), to be shared as \(tag), is no folder")
+            case let error:
+                throw .usage("cannot open the folder \(path) of the share \(tag): \(reason(error))")
+            }
         }
-        guard status.st_mode & S_IFMT == S_IFDIR else {
-            throw .usage("\(folder), to be shared as \(tag), is no folder")
-        }
+        self.root = root
     }
 
-    /// How to start `daemon` so that it serves the share to whoever connects to `listener`.
+    /// Whether both are the same folder under the same tag.
+    public static func == (left: Share, right: Share) -> Bool {
+        left.tag == right.tag && left.folder == right.folder
+            && left.isWritable == right.isWritable
+    }
+
+    /// The ways to start `daemon` so that it serves the share to whoever connects to `listener`,
+    /// the better ones first.
     ///
     /// The C virtiofsd has no read-only switch, so the folder is made read-only in a mount namespace
-    /// of the daemon's own; without root that belongs to a user namespace.
-    func start(_ daemon: FileDaemon, listener: Int32) -> Part.Start {
+    /// of the daemon's own; without `CAP_SYS_ADMIN` that belongs to a user namespace. A writable
+    /// folder is served by its owner and nobody else, so that root of the guest is never root here.
+    func starts(_ daemon: FileDaemon, listener: Int32) -> [Part.Start] {
+        let own = Capabilities.own
+        let current = Confinement.Namespace.oneUser(user: geteuid(), group: getegid())
+        let mayMap = own.isSuperset(of: [.setUser, .setGroup])
+        var namespaces: [Confinement.Namespace] = []
+        if isWritable {
+            let owner = root.owner
+            if Capabilities.mayChangeUser {
+                namespaces.append(.oneUser(user: owner.user, group: owner.group))
+            }
+            if namespaces != [current] { namespaces.append(current) }
+        } else {
+            if own.contains(.administration) { namespaces.append(.mounts) }
+            if geteuid() == 0, mayMap { namespaces.append(.allUsers) }
+            namespaces.append(current)
+        }
+        var starts = namespaces.map { start(daemon, listener, $0) }
+        // Root of a container that grants no namespaces can still leave its root folder.
+        if own.contains(.changeRoot), isWritable || daemon.hasReadOnly {
+            starts.insert(start(daemon, listener, .none), at: isWritable ? starts.count : 1)
+        }
+        return starts
+    }
+
+    private func start(
+        _ daemon: FileDaemon, _ listener: Int32, _ namespace: Confinement.Namespace
+    ) -> Part.Start {
+        let place =
+            namespace == .none ? "/proc/self/fd/\(root.descriptor)/." : Share.place
         var start = Part.Start(
             name: "virtiofsd (share \(tag))", program: daemon.path,
-            arguments: daemon.arguments(folder: folder, listener: listener))
+            arguments: daemon.arguments(
+                folder: place, listener: listener, isReadOnly: !isWritable,
+                isPowerful: namespace == .none))
         start.kept = [listener]
-        start.isPrivate = true
-        start.readOnly = isWritable ? nil : folder
+        start.confinement.namespace = namespace
+        start.confinement.isRestricted = true
+        if namespace == .none {
+            start.kept.append(root.descriptor)
+        } else {
+            start.confinement.view = .init(folder: root, place: place, isReadOnly: !isWritable)
+        }
         return start
     }
+
+    /// Where a daemon finds its folder: covered in its own namespace only. It is in every root
+    /// folder, and neither programs nor what they load are there.
+    private static let place = "/sys"
 }

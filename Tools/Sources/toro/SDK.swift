@@ -17,7 +17,7 @@ struct SDK: ParsableCommand {
 
         func run() throws {
             try Toro.reporting {
-                let sdk = try GuestSDK(root: Toro.root, below: Toro.root + "/.build/toro")
+                let sdk = try GuestSDK(root: Toro.root, below: ".build/toro")
                 guard let swift = Command.find("swift") else {
                     throw LaunchError.missing("swift is not in PATH")
                 }

@@ -14,10 +14,9 @@ import Launcher
         ProcessInfo.processInfo.environment["TORO_ROOT"] ?? FileManager.default.currentDirectoryPath
     }
 
-    /// An absolute path.
-    static func absolute(_ path: String) -> String {
-        URL(fileURLWithPath: path).standardizedFileURL.path
-    }
+    /// The path of what is there, without links and `..`: as the kernel finds it, which is not as
+    /// the words read. A path that leads nowhere stays as it is.
+    static func absolute(_ path: String) -> String { realPath(path) ?? path }
 
     /// The program that serves published ports, beside this one.
     static var vsockDevice: String? {

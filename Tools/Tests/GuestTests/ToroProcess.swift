@@ -14,12 +14,14 @@ final class ToroProcess: @unchecked Sendable {
     private let runFolder: TestFolder
 
     /// Starts `toro` with these arguments; `path` replaces PATH. What it prints is left in the pipe
-    /// unless it `isRead`.
-    init(_ arguments: [String], path: String? = nil, isRead: Bool = true) throws {
+    /// unless it `isRead`. The `prefix` is a program that becomes `toro`, with its arguments.
+    init(
+        _ arguments: [String], prefix: [String] = [], path: String? = nil, isRead: Bool = true
+    ) throws {
         runFolder = try TestFolder()
-        process.executableURL = URL(
-            fileURLWithPath: try #require(Images.tool("toro"), "toro is not built"))
-        process.arguments = arguments
+        let words = prefix + [try #require(Images.tool("toro"), "toro is not built")] + arguments
+        process.executableURL = URL(fileURLWithPath: words[0])
+        process.arguments = Array(words.dropFirst())
         var environment = ProcessInfo.processInfo.environment
         for name in ["XDG_RUNTIME_DIR", "TMPDIR"] { environment[name] = runFolder.path }
         environment["TORO_ROOT"] = Images.root

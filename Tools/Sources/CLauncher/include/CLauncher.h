@@ -1,11 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What starting a part of a run needs between fork and exec, which posix_spawn has no words for:
-// the death of the parent, mount namespaces, read-only views of folders.
+// the death of the parent, namespaces, views of folders, fewer rights.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+/// What a part has namespaces of its own for.
+enum toro_namespace {
+    /// It has none.
+    TORO_NAMESPACE_NONE,
+    /// Mounts; needs CAP_SYS_ADMIN.
+    TORO_NAMESPACE_MOUNTS,
+    /// Mounts, and users: it is root there, and no other user is there. Whoever it is to be outside
+    /// but the launcher itself needs CAP_SETUID and CAP_SETGID.
+    TORO_NAMESPACE_ONE_USER,
+    /// Mounts, and users: all that the launcher sees; needs CAP_SETUID and CAP_SETGID.
+    TORO_NAMESPACE_ALL_USERS,
+};
 
 /// A part to start.
 struct toro_part {
@@ -18,10 +31,19 @@ struct toro_part {
     /// Descriptors that it inherits under their numbers.
     const int32_t *_Nullable kept;
     size_t kept_count;
-    /// Whether it gets a mount namespace (and, without root, a user namespace) of its own.
-    int32_t is_private;
-    /// A folder that is read-only for it; needs is_private.
-    const char *_Nullable read_only;
+    /// A toro_namespace.
+    int32_t namespace;
+    /// Who root of TORO_NAMESPACE_ONE_USER is outside.
+    uint32_t user, group;
+    /// A folder's descriptor; -1 for none. In the part's own namespace that folder, with all that is
+    /// mounted below it, is at `place`, a folder that is there already.
+    int32_t folder;
+    const char *_Nullable place;
+    /// Whether the part can only read there.
+    int32_t is_read_only;
+    /// Whether it can make no files with set-id bits, device nodes or file capabilities, nor gain
+    /// privileges from any that there are.
+    int32_t is_restricted;
     /// Whether all that it starts ends with it. A guard stands between it and the caller, in the
     /// caller's process group: SIGTERM to the guard, or the caller's death, ends the whole tree.
     int32_t is_tree;
@@ -32,7 +54,8 @@ enum toro_stage {
     TORO_STAGE_FORK = 1,
     TORO_STAGE_DESCRIPTORS,
     TORO_STAGE_NAMESPACE,
-    TORO_STAGE_READ_ONLY,
+    TORO_STAGE_FOLDER,
+    TORO_STAGE_FILTER,
     TORO_STAGE_EXEC,
 };
 
@@ -73,3 +96,6 @@ int32_t toro_connect(const char *_Nonnull path);
 
 /// A close-on-exec pipe: `ends[0]` reads what `ends[1]` writes. Returns 0 or an errno.
 int32_t toro_pipe(int32_t *_Nonnull ends);
+
+/// A close-on-exec descriptor of a folder that serves to name it only (O_PATH), or -1 with errno.
+int32_t toro_open_folder(const char *_Nonnull path);
