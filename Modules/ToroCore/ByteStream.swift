@@ -46,10 +46,43 @@ public enum StreamError: ToroError, Equatable {
     /// Tells the peer that no byte follows; receiving goes on. Waits for what was sent before.
     func finish() async throws(StreamError)
 
-    /// Ends both directions and forgets the connection. Bytes not yet sent may be lost: use
-    /// `finish` and read to the end for an orderly close. Never waits; a second call does nothing.
-    /// An operation under way ends with `.closed`.
+    /// Closes the stream in order; never waits.
+    ///
+    /// Everything that `send` has accepted reaches a peer that goes on reading, however slowly, and
+    /// then the peer sees the end of the stream. What the peer still sends is read and dropped below
+    /// this protocol, for up to 30 s and 64 MiB, so that it can read our last bytes. An operation
+    /// under way ends with `.closed`, and so does every later one. A second call does nothing.
     func close()
+
+    /// Breaks the connection off at once, also one that was closed and still lingers: what was not
+    /// delivered is thrown away, and the peer sees a reset. An operation under way ends with
+    /// `.closed`, and so does every later one. A second call does nothing.
+    func abort()
+
+    /// How far this side's bytes have come. Goes on counting after `close`, while the connection
+    /// lingers. O(1).
+    var progress: StreamProgress { get }
+}
+
+/// How far the bytes of a stream have come: two counts that run freely and never go back.
+///
+/// Time-outs are measured by these: a peer is slow while `acknowledged` grows and stalled when it
+/// does not.
+public struct StreamProgress: Equatable, Sendable {
+    /// The bytes that `send` has accepted so far, also in a call that has not returned.
+    public var accepted: UInt64
+    /// The bytes of these that are known to have left towards the peer: no buffer of the guest or
+    /// its host holds them any more. Never more than `accepted`.
+    public var acknowledged: UInt64
+
+    /// These counts.
+    public init(accepted: UInt64, acknowledged: UInt64) {
+        self.accepted = accepted
+        self.acknowledged = acknowledged
+    }
+
+    /// Whether the peer has everything that was accepted.
+    public var isComplete: Bool { accepted == acknowledged }
 }
 
 /// Why there is no next connection.
@@ -88,6 +121,6 @@ public enum ListenError: ToroError, Equatable {
     /// kept, up to the backlog.
     func accept() async throws(ListenError) -> Stream
 
-    /// Stops listening; connections not yet accepted are reset. A second call does nothing.
+    /// Stops listening; connections not yet accepted are aborted. A second call does nothing.
     func close()
 }

@@ -3,16 +3,17 @@ public import ToroVirtio
 
 extension VirtioBus {
     /// The machine's socket device. Each connection keeps up to `bufferAllocation` bytes that the
-    /// service has not taken yet. To be called once.
+    /// service has not taken yet; `clock` bounds how long closed ones linger. To be called once.
     public func vsock(
-        bufferAllocation: UInt32 = 64 << 10
+        bufferAllocation: UInt32 = 64 << 10, clock: any Timekeeper = Core.clock
     ) throws(WiringError) -> VsockDriver {
         for slot in 0..<slotCount {
             guard let transport = device(inSlot: slot), transport.deviceID == .socket else {
                 continue
             }
             do throws(VirtioError) {
-                let driver = try VsockDriver(transport, bufferAllocation: bufferAllocation)
+                let driver = try VsockDriver(
+                    transport, bufferAllocation: bufferAllocation, clock: clock)
                 claim(slot: slot, for: driver)
                 return driver
             } catch {

@@ -25,16 +25,20 @@ struct VsockConnection {
     private var received: UInt32 = 0
     private var forwarded: UInt32 = 0
     private var advertised: UInt32 = 0
-    private var sent: UInt32 = 0
     private var peerAllocation: UInt32 = 0
-    private var peerForwarded: UInt32 = 0
 
+    /// The bytes sent, and those of them that the peer has passed on.
+    private(set) var progress = StreamProgress(accepted: 0, acknowledged: 0)
     /// The peer sends no more.
     private(set) var peerFinished = false
     /// The peer takes no more.
     private(set) var peerDeaf = false
     /// This side sends no more.
     var isFinished = false
+
+    /// Whether the peer has ended both directions, and waits for a reset to forget the connection
+    /// (5.10.6.6).
+    var peerHasClosed: Bool { peerFinished && peerDeaf }
 
     init(_ addresses: VsockAddresses, bufferAllocation: UInt32) {
         self.addresses = addresses
@@ -43,8 +47,8 @@ struct VsockConnection {
 
     /// How many bytes the peer has room for.
     var credit: Int {
-        let unread = sent &- peerForwarded
-        return unread >= peerAllocation ? 0 : Int(peerAllocation - unread)
+        let unread = progress.accepted - progress.acknowledged
+        return unread >= peerAllocation ? 0 : Int(UInt64(peerAllocation) - unread)
     }
 
     /// Whether the peer should hear that there is room again: it believes in less than half.
@@ -55,7 +59,7 @@ struct VsockConnection {
     /// Takes in a packet of this connection.
     mutating func receive(_ header: VsockHeader) -> Verdict {
         peerAllocation = header.bufferAllocation
-        peerForwarded = header.forwardCount
+        acknowledge(header.forwardCount)
         switch VsockOperation(rawValue: header.operation) {
         case .readWrite:
             let held = received &- forwarded
@@ -72,6 +76,14 @@ struct VsockConnection {
         case .reset: return .reset
         case .request, .response, nil: return .violation
         }
+    }
+
+    /// The peer has passed on `forwardCount` bytes so far. More than was sent, or fewer than it
+    /// said before, changes nothing.
+    private mutating func acknowledge(_ forwardCount: UInt32) {
+        let unread = UInt64(UInt32(truncatingIfNeeded: progress.accepted) &- forwardCount)
+        guard unread < progress.accepted - progress.acknowledged else { return }
+        progress.acknowledged = progress.accepted - unread
     }
 
     /// The application has taken `count` bytes.
@@ -94,7 +106,7 @@ struct VsockConnection {
         header.bufferAllocation = bufferAllocation
         header.forwardCount = forwarded
         advertised = forwarded
-        sent &+= header.length
+        progress.accepted &+= UInt64(header.length)
         return header
     }
 }

@@ -16,6 +16,8 @@ import ToroVirtio
     /// Packets without bytes that wait for the device: more than its connections can need.
     private static var controlLimit: Int { 8192 }
 
+    /// What bounds the time that a closed connection lingers.
+    let clock: any Timekeeper
     private let transport: any VirtioTransport
     private let cid: UInt64
     private let bufferAllocation: UInt32
@@ -32,11 +34,14 @@ import ToroVirtio
     private var table: ObjectTable<VsockStream>
     private var isBroken = false
 
-    /// The connections there are.
+    /// The connections there are, also closed ones that wait for the peer's last word.
     public private(set) var connectionCount = 0
 
-    init(_ transport: any VirtioTransport, bufferAllocation: UInt32) throws(VirtioError) {
+    init(
+        _ transport: any VirtioTransport, bufferAllocation: UInt32, clock: any Timekeeper
+    ) throws(VirtioError) {
         self.transport = transport
+        self.clock = clock
         self.bufferAllocation = bufferAllocation
         let setup = try VirtioSetup(
             transport, required: .version1, optional: [.indirectDescriptors, .eventIndex])

@@ -44,7 +44,7 @@ public import ToroCore
         guard failure == nil else { return }
         failure = error
         device.remove(self)
-        while !waiting.isEmpty { waiting.removeLast().close() }
+        while !waiting.isEmpty { waiting.removeLast().abort() }
         acceptor?.resume(true)
     }
 

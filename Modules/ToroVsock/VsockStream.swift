@@ -8,7 +8,17 @@ import ToroVirtio
 }
 
 /// A stream connection over virtio-vsock.
+///
+///     open ──close()──▶ lingering ──RST of the peer, or 8 s──▶ gone
+///       └──abort(), RST, both directions ended by the peer──────▲
+///
+/// What lingers is this object alone, without buffers: what was accepted is in the device's queue
+/// before the SHUTDOWN, and what comes is dropped.
 @Core public final class VsockStream: ByteStream {
+    /// How long the peer may take to confirm a close; then it is reset (VIRTIO 1.2, 5.10.6.6; Linux
+    /// waits as long).
+    private static var lingerTime: TimeSpan { .seconds(8) }
+
     private let device: VsockDriver
     var connection: VsockConnection
     /// The next stream in the driver's table.
@@ -17,7 +27,12 @@ import ToroVirtio
     private var inbox = ObjectList<VsockInbound>()
     private var receiver: Waiter<Bool>?
     private var sender: Waiter<Bool>?
+    /// How every operation fails from now on.
     private var failure: StreamError?
+    /// Whether the connection is out of the driver's table: nothing is sent for it any more.
+    private var isGone = false
+    /// Ends the lingering.
+    private var lingerTimer: TimerID?
     /// What the task in `send` sends.
     private var sending: VsockOutbound?
     private var askedForCredit = false
@@ -54,7 +69,8 @@ import ToroVirtio
             return nil
         }
         connection.didForward(buffer.count)
-        if connection.shouldUpdateCredit { device.send(.creditUpdate, of: self) }
+        confirmClose()
+        if !isGone, connection.shouldUpdateCredit { device.send(.creditUpdate, of: self) }
         return buffer
     }
 
@@ -68,48 +84,87 @@ import ToroVirtio
         if let failure { throw failure }
         guard !connection.isFinished else { return }
         connection.isFinished = true
-        device.send(.shutdown, of: self, flags: VsockHeader.shutdownSend)
+        if !isGone { device.send(.shutdown, of: self, flags: VsockHeader.shutdownSend) }
     }
 
-    /// Ends both directions: in order if both are finished, else by a reset.
+    /// Ends both directions in order (SHUTDOWN with both flags); see ``ToroCore/ByteStream``.
     public func close() {
         guard failure == nil else { return }
-        let isOrderly = connection.isFinished && connection.peerFinished
-        if isOrderly {
-            device.send(
-                .shutdown, of: self, flags: VsockHeader.shutdownReceive | VsockHeader.shutdownSend)
-        } else {
-            device.send(.reset, of: self)
+        fail(.closed)
+        confirmClose()
+        guard !isGone else { return }
+        lingerTimer = device.clock.schedule(at: device.clock.now + Self.lingerTime) { [self] in
+            lingerTimer = nil
+            abort()
         }
-        end(.closed)
+        device.send(
+            .shutdown, of: self, flags: VsockHeader.shutdownReceive | VsockHeader.shutdownSend)
+    }
+
+    /// Breaks the connection off (RST); see ``ToroCore/ByteStream``.
+    public func abort() {
+        fail(.closed)
+        guard !isGone else { return }
+        device.send(.reset, of: self)
+        leave()
+    }
+
+    /// How far the bytes have come; see ``ToroCore/ByteStream``.
+    public var progress: StreamProgress { connection.progress }
+
+    /// Makes what waits fail, and all that comes.
+    private func fail(_ error: StreamError) {
+        guard failure == nil else { return }
+        failure = error
+        if error == .closed { inbox.removeAll() }
+        receiver?.resume(true)
+        sender?.resume(true)
+        sending?.waiter?.resume(false)
+    }
+
+    /// Takes the connection out of the driver's table.
+    private func leave() {
+        isGone = true
+        device.remove(self)
+        if let lingerTimer { device.clock.cancel(lingerTimer) }
+        lingerTimer = nil
+    }
+
+    /// Confirms the peer's close when nothing is left to read (5.10.6.6).
+    private func confirmClose() {
+        guard connection.peerHasClosed, inbox.isEmpty, !isGone else { return }
+        device.send(.reset, of: self)
+        leave()
     }
 
     // MARK: The driver's side
 
-    /// Ends everything that waits, and takes the stream out of the table.
+    /// The device below has failed.
     func end(_ error: StreamError) {
-        guard failure == nil else { return }
-        failure = error
-        if error == .closed { inbox.removeAll() }
-        device.remove(self)
-        wake()
-        sending?.waiter?.resume(false)
+        leave()
+        fail(error)
     }
 
     /// Takes in a packet; `buffer`, if there is one, holds its bytes.
     func take(_ header: VsockHeader, _ buffer: consuming IOBuffer?) {
         switch connection.receive(header) {
-        case .updated: wake()
+        case .updated: break
         case .answerCredit: device.send(.creditUpdate, of: self)
-        case .reset: end(connection.peerFinished && connection.isFinished ? .closed : .reset)
+        case .reset:
+            leave()
+            // After both ends this is the peer's confirmation.
+            if !(connection.peerFinished && connection.isFinished) { fail(.reset) }
         case .violation:
             device.send(.reset, of: self)
-            end(.reset)
+            leave()
+            fail(.reset)
         case .data:
-            guard let buffer else { return }
-            keep(buffer)
-            receiver?.resume(true)
+            if failure == nil, let buffer { keep(buffer) }
         }
+        confirmClose()
+        if !inbox.isEmpty || connection.peerFinished { receiver?.resume(true) }
+        // Any packet may bring credit.
+        if connection.credit > 0 || connection.peerDeaf { sender?.resume(true) }
     }
 
     /// Joins packets where they fit: each buffer takes a page, however little is in it.
@@ -123,11 +178,6 @@ import ToroVirtio
             last.buffer = consume before
         }
         inbox.append(VsockInbound(buffer))
-    }
-
-    private func wake() {
-        receiver?.resume(true)
-        sender?.resume(true)
     }
 
     /// Sends head and body as one and gives the body back; see ``ToroCore/ByteStream``.

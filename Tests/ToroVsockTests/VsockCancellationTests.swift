@@ -15,7 +15,8 @@ import ToroVsock
         private var task: Task<Void, Never>?
 
         init() async throws {
-            let driver = try MockVirtioBus(host.device).vsock(bufferAllocation: 10_000)
+            let driver = try MockVirtioBus(host.device).vsock(
+                bufferAllocation: 10_000, clock: VirtualClock())
             let port = try driver.listen(5)
             client = try #require(await host.connect(to: 5))
             stream = try await port.accept()
@@ -72,7 +73,8 @@ import ToroVsock
     /// A device that breaks its rules is no orderly end of the service.
     @Test @Core func aFailedDeviceIsToldToWhoAccepts() async throws {
         let host = MockVsockHost()
-        let driver = try MockVirtioBus(host.device).vsock(bufferAllocation: 10_000)
+        let driver = try MockVirtioBus(host.device).vsock(
+            bufferAllocation: 10_000, clock: VirtualClock())
         let port = try driver.listen(5)
         let server = Task { () -> ListenError? in
             do throws(ListenError) {

@@ -8,9 +8,9 @@ typealias Driver = VsockDriver
 
 @Suite(.timeLimit(.minutes(2))) struct VsockDriverTests {
     @Core private func driver(
-        _ host: MockVsockHost, room: UInt32 = 65_536
+        _ host: MockVsockHost, room: UInt32 = 65_536, clock: VirtualClock = VirtualClock()
     ) throws(WiringError) -> Driver {
-        try MockVirtioBus(host.device).vsock(bufferAllocation: room)
+        try MockVirtioBus(host.device).vsock(bufferAllocation: room, clock: clock)
     }
 
     /// A driver that listens on port 5, and a connection to it.
@@ -147,7 +147,7 @@ typealias Driver = VsockDriver
             return nil
         }
         await HostRunLoop.shared.settle()
-        client.close()
+        client.abort()
         #expect(await receiver.value == .reset)
         #expect(await sender.value == .reset)
         #expect(driver.connectionCount == 0)
@@ -183,6 +183,110 @@ typealias Driver = VsockDriver
             _ = await bystander.send(try bytes("fine"))
             #expect(text(try await second.receive()) == "fine", "\(name)")
             #expect(driver.connectionCount == 1)
+        }
+    }
+
+    /// A closed stream keeps its place until the peer has confirmed that, for 8 s at most.
+    @Test @Core func aCloseLingersUntilItIsConfirmed() async throws {
+        let host = MockVsockHost()
+        host.confirmsClose = false
+        let clock = VirtualClock()
+        let driver = try driver(host, clock: clock)
+        let port = try driver.listen(5)
+        let client = try #require(await host.connect(to: 5))
+        let stream = try await port.accept()
+        _ = await stream.send(try bytes("last words"))
+        stream.close()
+        stream.close()
+        await HostRunLoop.shared.settle()
+        #expect(client.peerHasFinished && client.peerIsDeaf && !client.wasReset)
+        // What comes meanwhile is dropped and no stranger's.
+        var packet = VsockPacket(5)
+        packet.payload = [1, 2, 3]
+        client.post(packet)
+        await clock.advance(by: .milliseconds(7_999))
+        #expect(driver.connectionCount == 1 && !client.wasReset)
+        #expect(host.strays == [] && host.violations == [])
+        await clock.advance(by: .milliseconds(1))
+        #expect(driver.connectionCount == 0 && client.wasReset)
+        #expect(clock.pendingTimers == 0)
+        #expect(text(try await client.receive()) == "last words")
+        #expect(text(try await client.receive()) == nil)
+
+        // A confirmation ends it at once, and the timer with it.
+        host.confirmsClose = true
+        _ = try #require(await host.connect(to: 5))
+        let second = try await port.accept()
+        second.close()
+        #expect(clock.pendingTimers == 1)
+        await HostRunLoop.shared.settle()
+        #expect(driver.connectionCount == 0 && clock.pendingTimers == 0)
+    }
+
+    /// A peer that has ended both directions hears that this is known: at once, or when its bytes
+    /// were read (VIRTIO 1.2, 5.10.6.6).
+    @Test @Core func aPeersCloseIsConfirmed() async throws {
+        let host = MockVsockHost()
+        let (driver, port, client, stream) = try await open(host)
+        client.close()
+        await HostRunLoop.shared.settle()
+        #expect(client.wasReset && driver.connectionCount == 0)
+        #expect(try await stream.receive() == nil)
+        if case .failure(let error) = await stream.send(try bytes("late")).result {
+            #expect(error == .reset)
+        } else {
+            Issue.record("a send to a peer that has closed")
+        }
+        try await stream.finish()
+        stream.close()
+
+        let other = try #require(await host.connect(to: 5))
+        let reader = try await port.accept()
+        _ = await other.send(try bytes("to be read"))
+        other.close()
+        await HostRunLoop.shared.settle()
+        #expect(!other.wasReset && driver.connectionCount == 1)
+        #expect(text(try await reader.receive()) == "to be read")
+        await HostRunLoop.shared.settle()
+        #expect(other.wasReset && driver.connectionCount == 0)
+        #expect(try await reader.receive() == nil)
+        // Nothing was said about connections that are over.
+        #expect(host.strays == [] && host.violations == [])
+    }
+
+    /// Any packet brings credit: a peer that sends needs no update of its own.
+    @Test @Core func creditComesWithBytes() async throws {
+        let host = MockVsockHost()
+        host.bufferAllocation = 10
+        let (_, _, client, stream) = try await open(host)
+        let sender = Task { await stream.send(try bytes("0123456789abc")).result }
+        await HostRunLoop.shared.settle()
+        #expect(stream.progress == StreamProgress(accepted: 10, acknowledged: 0))
+        host.bufferAllocation = 100
+        var packet = VsockPacket(5)
+        packet.payload = [1]
+        client.post(packet)
+        await HostRunLoop.shared.settle()
+        #expect(stream.progress == StreamProgress(accepted: 13, acknowledged: 0))
+        #expect(try await sender.value.get() == 13)
+    }
+
+    /// A peer that claims to have passed on what was never sent, or takes such a claim back, moves
+    /// no count.
+    @Test @Core func aFalseForwardCountIsNotBelieved() async throws {
+        let host = MockVsockHost()
+        let (_, _, client, stream) = try await open(host)
+        _ = await stream.send(try bytes("0123456789"))
+        for (count, acknowledged) in [(11, 0), (4, 4), (3, 4), (4_000_000_000, 4), (10, 10)] {
+            var packet = VsockPacket(6)
+            packet.sourcePort = client.localPort
+            packet.destinationPort = 5
+            packet.forwardCount = UInt32(count)
+            host.inject(packet)
+            await HostRunLoop.shared.settle()
+            #expect(
+                stream.progress
+                    == StreamProgress(accepted: 10, acknowledged: UInt64(acknowledged)))
         }
     }
 

@@ -312,7 +312,7 @@ import ToroCore
     private func explanation(of error: HTTPError, for request: HTTPRequest) -> HTTPResponse? {
         guard !isExplaining, !responseStarted, !timer.hasExpired, let status = error.status else {
             // Too late for another answer: the peer must see that this one is not whole.
-            if lateAnswer == nil { stream.close() }
+            if lateAnswer == nil { stream.abort() }
             goesOn = false
             return nil
         }
@@ -400,7 +400,7 @@ import ToroCore
     func expire(_ phase: HTTPDeadline.Phase) {
         let answers = (phase == .head || phase == .body) && !responseStarted
         guard answers else {
-            stream.close()
+            if phase == .idle { stream.close() } else { stream.abort() }
             return
         }
         // Our own task is in `receive`, and only a closed stream ends that: answer beside it.

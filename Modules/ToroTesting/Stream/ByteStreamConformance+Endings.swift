@@ -48,6 +48,7 @@ extension ByteStreamConformance {
         }
     }
 
+    /// A close ends what is under way, and everything later.
     func checkClose() async {
         guard let (stream, peer) = await open() else { return }
         let receiver = Task { await self.receiveError(stream) }
@@ -63,12 +64,13 @@ extension ByteStreamConformance {
         peer.close()
     }
 
+    /// The peer breaks the connection off.
     func checkReset() async {
         guard let (stream, peer) = await open() else { return }
         expect(await send(0..<10, on: stream) == nil, "a send before a reset fails")
         let receiver = Task { await self.receiveError(stream) }
         await settle()
-        peer.close()
+        peer.abort()
         expect(await receiver.value == .reset, "a receive that waits at a reset")
         expect(await receiveError(stream) == .reset, "a receive after a reset")
         expect(await send(0..<1, on: stream) == .reset, "a send after a reset")
@@ -78,7 +80,7 @@ extension ByteStreamConformance {
         guard let (full, other) = await open() else { return }
         let sender = Task { await self.flood(full) }
         await settle()
-        other.close()
+        other.abort()
         expect(await sender.value == .reset, "a send that waits at a reset")
         expect(await receiveError(full) == .reset, "a receive after a send that was reset")
         full.close()

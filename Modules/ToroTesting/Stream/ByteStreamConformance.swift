@@ -6,9 +6,8 @@ public import ToroCore
 ///     for failure in await conformance.run() { Issue.record("\(failure)") }
 ///
 /// Each check has a connection of its own, of which one end is under test; the other may be of
-/// another kind. Either end holds at least 64 bytes that were not received, and resets the
-/// connection if it is closed while there are any, as TCP's does. Needs no test library. A stream
-/// that loses bytes or a wake-up hangs the run: put a time limit around it.
+/// another kind. Either end holds at least 64 bytes that were not received. Needs no test library.
+/// A stream that loses bytes or a wake-up hangs the run: put a time limit around it.
 @Core public final class ByteStreamConformance<Stream: ByteStream, Peer: ByteStream> {
     private let connect: @Core () async -> (Stream, Peer)?
     private var failures: [String] = []
@@ -31,6 +30,11 @@ public import ToroCore
         await checkOwnFinish()
         await checkFinishOfPeer()
         await checkClose()
+        await checkCloseKeepsBytes()
+        await checkCloseUnderFire()
+        await checkAbort()
+        await checkAbortAfterClose()
+        await checkProgress()
         await checkReset()
         await checkCancelledReceive()
         await checkCancelledSend()
@@ -135,7 +139,7 @@ public import ToroCore
     }
 
     /// How a receive fails; nil if it does not.
-    func receiveError(_ stream: Stream) async -> StreamError? {
+    func receiveError<End: ByteStream>(_ stream: End) async -> StreamError? {
         do throws(StreamError) {
             _ = try await stream.receive()
             return nil
@@ -215,18 +219,21 @@ public import ToroCore
     private func checkSlowReader() async {
         guard let (stream, peer) = await open() else { return }
         let length = largeLength
-        let out = Task { () -> StreamError? in
-            var place = 0
-            while place < length {
-                let end = min(place + 65_536, length)
-                if let error = await self.send(place..<end, on: stream) { return error }
-                place = end
-            }
-            return nil
-        }
+        let out = Task { await self.sendParts(0..<length, on: stream) }
         await receive(0..<length, on: peer, slowly: true)
         expect(await out.value == nil, "a send to a slow reader fails")
         stream.close()
         peer.close()
+    }
+
+    /// Sends the bytes of the pattern in `range` in many calls; what went wrong.
+    func sendParts<End: ByteStream>(_ range: Range<Int>, on stream: End) async -> StreamError? {
+        var place = range.lowerBound
+        while place < range.upperBound {
+            let end = min(place + 65_536, range.upperBound)
+            if let error = await send(place..<end, on: stream) { return error }
+            place = end
+        }
+        return nil
     }
 }

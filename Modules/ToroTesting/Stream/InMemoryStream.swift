@@ -7,8 +7,7 @@ public import ToroCore
 ///     client.window = 100             // the server can send 100 bytes until the client reads
 ///     client.reset()                  // the line breaks
 ///
-/// Closing an end before everything was read from it throws away what it has sent and resets the
-/// other end, as TCP does: code that closes too early loses its last words here.
+/// A closed end drops what still comes, up to `lingerBytes`, and then breaks the connection off.
 @Core public final class InMemoryStream: ByteStream {
     /// The most bytes that one `receive` on this end delivers.
     public var bytesPerReceive = 65_536
@@ -20,15 +19,22 @@ public import ToroCore
     public private(set) var sentBytes: UInt64 = 0
     /// The number of sends on this end, both kinds.
     public private(set) var sends = 0
-    /// Whether `close` was called on this end.
+    /// Whether `close` or `abort` was called on this end.
     public private(set) var isClosed = false
+    /// Whether `abort` was called on this end.
+    public private(set) var isAborted = false
+    /// The most bytes that a closed end drops before it breaks the connection off.
+    public var lingerBytes = 64 << 20
 
     private var peer: InMemoryStream?
     private var incoming: [UInt8] = []
     private var consumed = 0
     private var peerHasFinished = false
     private var hasFinished = false
-    private var wasReset = false
+    /// Whether the connection was broken off, by an `abort` of the peer or by the line.
+    public private(set) var wasReset = false
+    /// The bytes sent that the peer has taken.
+    private var takenBytes: UInt64 = 0
     private let receiver = WaitPoint()
     private let sender = WaitPoint()
 
@@ -49,8 +55,8 @@ public import ToroCore
     public func receive() async throws(StreamError) -> IOBuffer? {
         while true {
             if isClosed { throw .closed }
-            if wasReset { throw .reset }
             if pendingBytes > 0 { return try take() }
+            if wasReset { throw .reset }
             if peerHasFinished { return nil }
             if Task.isCancelled { throw .cancelled }
             await receiver.wait()
@@ -66,7 +72,7 @@ public import ToroCore
             incoming.removeAll(keepingCapacity: true)
             consumed = 0
         }
-        peer?.sender.wake()
+        peer?.wasTaken(count)
         return buffer
     }
 
@@ -94,9 +100,7 @@ public import ToroCore
         var sent = alreadySent
         while true {
             if isClosed || hasFinished { return Completed(buffer, .failure(.closed)) }
-            guard !wasReset, let peer, !peer.isClosed else {
-                return Completed(buffer, .failure(.reset))
-            }
+            guard !wasReset, let peer else { return Completed(buffer, .failure(.reset)) }
             if buffer.isEmpty {
                 buffer.removeAll()
                 return Completed(buffer, .success(sent))
@@ -104,17 +108,23 @@ public import ToroCore
             if Task.isCancelled { return Completed(buffer, .failure(.cancelled)) }
             let count = min(buffer.count, peer.window - peer.pendingBytes)
             if count > 0 {
+                sentBytes += UInt64(count)
                 peer.accept(buffer.bytes.extracting(0..<count))
                 buffer.removeFirst(count)
                 sent += count
-                sentBytes += UInt64(count)
             } else {
                 await sender.wait()
             }
         }
     }
 
+    private func wasTaken(_ count: Int) {
+        takenBytes += UInt64(count)
+        sender.wake()
+    }
+
     private func accept(_ bytes: RawSpan) {
+        if isClosed { return drop(bytes.byteCount) }
         for index in 0..<bytes.byteCount {
             // SAFETY: index is within the span, and every byte is a UInt8.
             incoming.append(unsafe bytes.unsafeLoad(fromByteOffset: index, as: UInt8.self))
@@ -122,11 +132,17 @@ public import ToroCore
         receiver.wake()
     }
 
+    private func drop(_ count: Int) {
+        lingerBytes -= count
+        if lingerBytes < 0 { breakOff() } else { peer?.wasTaken(count) }
+    }
+
     /// Sends these bytes at once, past the window and without waiting; for tests that are the
     /// client. Nothing happens on a connection that is over.
     public func inject(_ bytes: [UInt8]) {
-        guard !isClosed, !hasFinished, !wasReset, let peer, !peer.isClosed else { return }
+        guard !isClosed, !hasFinished, !wasReset, let peer else { return }
         sentBytes += UInt64(bytes.count)
+        if peer.isClosed { return peer.drop(bytes.count) }
         peer.incoming.append(contentsOf: bytes)
         peer.receiver.wake()
     }
@@ -136,7 +152,7 @@ public import ToroCore
         let bytes = Array(incoming[consumed...])
         incoming.removeAll()
         consumed = 0
-        peer?.sender.wake()
+        peer?.wasTaken(bytes.count)
         return bytes
     }
 
@@ -158,29 +174,48 @@ public import ToroCore
         peer?.receiver.wake()
     }
 
-    /// Ends both directions; see ``ToroCore/ByteStream``.
+    /// Closes the stream in order; see ``ToroCore/ByteStream``.
     public func close() {
         guard !isClosed else { return }
-        let loses = pendingBytes > 0
         isClosed = true
-        if loses { peer?.breakOff() } else { endSending() }
+        let unread = pendingBytes
+        incoming.removeAll()
+        consumed = 0
+        endSending()
         receiver.wake()
         sender.wake()
-        peer?.sender.wake()
-        peer = nil
+        drop(unread)
     }
 
-    /// Breaks the connection: both ends fail with `.reset`, bytes on their way are lost.
+    /// Breaks the connection off; see ``ToroCore/ByteStream``. What has arrived at the peer can still
+    /// be received there, as with TCP.
+    public func abort() {
+        guard !isAborted else { return }
+        isAborted = true
+        isClosed = true
+        breakOff()
+    }
+
+    /// How far the bytes have come: to the peer's `receive`; see ``ToroCore/ByteStream``.
+    public var progress: StreamProgress {
+        StreamProgress(accepted: sentBytes, acknowledged: takenBytes)
+    }
+
+    /// Breaks the line: both ends fail with `.reset`, bytes on their way are lost.
     public func reset() {
-        peer?.breakOff()
+        for end in [self, peer] {
+            end?.incoming.removeAll()
+            end?.consumed = 0
+        }
         breakOff()
     }
 
     private func breakOff() {
-        wasReset = true
-        incoming.removeAll()
-        consumed = 0
-        receiver.wake()
-        sender.wake()
+        for end in [self, peer] {
+            end?.wasReset = true
+            end?.receiver.wake()
+            end?.sender.wake()
+        }
+        peer = nil
     }
 }

@@ -18,6 +18,8 @@ import ToroVirtio
     public private(set) var violations: [String] = []
     /// The connections there are, by the host's port.
     public private(set) var connections: [UInt32: MockVsockStream] = [:]
+    /// Whether a guest that closes a connection hears that it is forgotten.
+    public var confirmsClose = true
     /// Whether packets of the guest stay in the ring.
     public var isDeaf = false {
         didSet { if !isDeaf { takePackets() } }
@@ -100,6 +102,10 @@ import ToroVirtio
     public let remotePort: UInt32
     /// Whether the guest has said that it sends no more.
     public private(set) var peerHasFinished = false
+    /// Whether the guest takes no more.
+    public private(set) var peerIsDeaf = false
+    /// Whether the guest has reset the connection.
+    public private(set) var wasReset = false
     /// Whether the connection is over.
     public private(set) var isOver = false
 
@@ -107,6 +113,7 @@ import ToroVirtio
     private var incoming: [UInt8] = []
     private var accepted: Bool?
     private var hasFinished = false
+    private var isClosed = false
     private var forwarded: UInt32 = 0
     private var received: UInt32 = 0
     private var sent: UInt32 = 0
@@ -141,10 +148,13 @@ import ToroVirtio
         peerForwarded = packet.forwardCount
         switch packet.operation {
         case 2: accepted = true
-        case 3: end()
+        case 3:
+            wasReset = true
+            end()
         case 4:
+            if packet.flags & 1 != 0 { peerIsDeaf = true }
             if packet.flags & 2 != 0 { peerHasFinished = true }
-            if packet.flags == 3 {
+            if peerIsDeaf, peerHasFinished, host.confirmsClose {
                 post(VsockPacket(3))
                 end()
             }
@@ -154,7 +164,11 @@ import ToroVirtio
             if received &- forwarded > host.bufferAllocation {
                 host.violate("more than its credit")
             }
-            incoming += packet.payload
+            if isClosed {
+                forwarded &+= UInt32(packet.payload.count)
+            } else {
+                incoming += packet.payload
+            }
         case 6: break
         case 7: post(VsockPacket(6))
         default: host.violate("operation " + String(packet.operation))
@@ -172,6 +186,7 @@ import ToroVirtio
     /// The next bytes; see ``ToroCore/ByteStream``.
     public func receive() async throws(StreamError) -> IOBuffer? {
         while incoming.isEmpty {
+            if isClosed { throw .closed }
             if peerHasFinished { return nil }
             if isOver { throw .reset }
             await receiver.wait()
@@ -195,7 +210,8 @@ import ToroVirtio
         }
         let total = rest.count
         while !rest.isEmpty {
-            if isOver { return Completed(buffer, .failure(.reset)) }
+            if isClosed || hasFinished { return Completed(buffer, .failure(.closed)) }
+            if isOver || peerIsDeaf { return Completed(buffer, .failure(.reset)) }
             let unread = sent &- peerForwarded
             let credit = peerAllocation > unread ? Int(peerAllocation - unread) : 0
             guard credit > 0 else {
@@ -237,11 +253,32 @@ import ToroVirtio
         post(packet)
     }
 
-    /// Resets the connection.
+    /// Says that no more is sent or received; see ``ToroCore/ByteStream``.
     public func close() {
+        guard !isClosed, !isOver else { return }
+        isClosed = true
+        forwarded &+= UInt32(incoming.count)
+        incoming.removeAll()
+        var packet = VsockPacket(4)
+        packet.flags = 3
+        post(packet)
+        receiver.wake()
+        sender.wake()
+    }
+
+    /// Resets the connection.
+    public func abort() {
+        isClosed = true
+        receiver.wake()
+        sender.wake()
         guard !isOver else { return }
         post(VsockPacket(3))
         end()
+    }
+
+    /// How far the bytes have come: to the guest's service; see ``ToroCore/ByteStream``.
+    public var progress: StreamProgress {
+        StreamProgress(accepted: UInt64(sent), acknowledged: UInt64(peerForwarded))
     }
 }
 #endif

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -135,6 +137,22 @@ int64_t toro_host_send(int32_t socket, const void *first, size_t first_size, con
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
     ssize_t count = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     return count < 0 ? -errno : count;
+}
+
+int64_t toro_host_drop(int32_t socket) {
+    char bytes[16384];
+    ssize_t count = recv(socket, bytes, sizeof bytes, MSG_DONTWAIT);
+    return count < 0 ? -errno : count;
+}
+
+int64_t toro_host_unsent(int32_t socket) {
+    int count = 0;
+    return ioctl(socket, SIOCOUTQ, &count) == 0 ? count : 0;
+}
+
+void toro_host_reset_on_close(int32_t socket) {
+    struct linger none = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(socket, SOL_SOCKET, SO_LINGER, &none, sizeof none);
 }
 
 int32_t toro_host_stat(int32_t file, struct toro_host_status *status) {

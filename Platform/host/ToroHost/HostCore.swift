@@ -115,7 +115,7 @@ final class HostWait: HostPoller {
     let file: Int32
     private var place = -1
     private var waiters: [Waiter<Bool>] = []
-    private var isOpen = true
+    private(set) var isOpen = true
 
     /// Takes over a descriptor.
     init(_ file: Int32) {

@@ -36,6 +36,14 @@ int32_t toro_host_accept(int32_t listener);
 /// Sends two pieces at once. The number of bytes, or a negative errno.
 int64_t toro_host_send(int32_t socket, const void *_Nullable first, size_t first_size,
                        const void *_Nullable second, size_t second_size);
+/// Reads what a socket has received and forgets it. The number of bytes, 0 at the end of the stream,
+/// or a negative errno.
+int64_t toro_host_drop(int32_t socket);
+/// The bytes sent that the peer's system has not confirmed (SIOCOUTQ), the end of the stream as one
+/// of them.
+int64_t toro_host_unsent(int32_t socket);
+/// Has the socket reset its connection when it is closed (SO_LINGER of no time).
+void toro_host_reset_on_close(int32_t socket);
 /// The permission, kind and other figures of an open file.
 struct toro_host_status {
     uint64_t identity, size;
