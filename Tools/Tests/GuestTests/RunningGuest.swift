@@ -94,10 +94,11 @@ final class RunningGuest: @unchecked Sendable {
         return try await stream.figure(name)
     }
 
-    /// Waits until the guest has no connection but the one that asks.
+    /// Waits until the guest has no connection but the one that asks. The one that asked before may
+    /// still linger.
     @Core func settle() async throws {
-        for _ in 0..<2000 where try await figure("connections") > 1 {}
-        #expect(try await figure("connections") == 1)
+        for _ in 0..<2000 where try await figure("connections") == 1 { return }
+        Issue.record("connections that do not end")
     }
 
     /// The answer to a GET on a connection of its own.

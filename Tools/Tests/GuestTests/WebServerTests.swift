@@ -190,9 +190,9 @@ import ToroTesting
         try await held(1000, to: guest)
         try await sequential(2500, to: guest)
         try await guest.settle()
-        let after = try await restingObjects(guest)
-        #expect(after == objects)
-        #expect(try await guest.figure("bytes") == bytes)
+        // What is under way at the moment differs by less than one connection.
+        #expect(abs(try await restingObjects(guest) - objects) < 10)
+        #expect(abs(try await guest.figure("bytes") - bytes) < 2_048)
         #expect(try residentPages(device.pid) - memory < 256)
     }
 
