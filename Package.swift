@@ -65,7 +65,7 @@ let package = Package(
         tests(of: "ToroHTTP", ["ToroTesting", "ToroHost"]),
         tests(of: "ToroTesting", []),
         tests(of: "MachineDescription", ["ToroTesting"]),
-        tests(of: "ToroHost", ["ToroHTTP", "ToroTesting"]),
+        tests(of: "ToroHost", ["ToroHTTP", "ToroProcess", "ToroTesting"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -16,17 +16,19 @@ public struct HTTPLimits: Sendable {
     public var connections = 2_048
     /// The time from a request's first byte to the end of its head; then 408.
     public var headTime = TimeSpan.seconds(10)
-    /// The time without a request after which a connection is closed.
+    /// The time without a request after which a connection is closed, from when the client has all
+    /// of the answer before.
     public var idleTime = TimeSpan.seconds(60)
     /// The time without a further byte of a request's body; then 408.
     public var bodyTime = TimeSpan.seconds(30)
     /// The time from the first wait for a rest of a request to the end of its body, however its
-    /// bytes trickle in; then 408. A handler's own time is its own matter: see `withTimeout`.
+    /// bytes trickle in, the time for sending left out; then 408. A handler's own time is its own
+    /// matter: see `withTimeout`.
     public var requestTime = TimeSpan.seconds(300)
-    /// The time that a peer may take to accept one buffer; then the connection is closed.
-    public var sendTime = TimeSpan.seconds(30)
-    /// The time that a peer has to close its side after the last response.
-    public var closeTime = TimeSpan.seconds(2)
+    /// The time in which a client that has bytes to take takes none at all; then the connection is
+    /// broken off. A client that goes on reading gets everything, however slowly it reads. Looked
+    /// at four times in this time.
+    public var sendTime = TimeSpan.seconds(120)
 
     /// The limits written here.
     public init() {}

@@ -119,13 +119,16 @@ extension HostProgram {
             say(error.explanation)
             exit(2)
         }
+        var status: Int32 = 0
         do throws(Service.Failure) {
             try await service.run()
         } catch {
             say("the service failed: " + error.explanation)
-            exit(1)
+            status = 1
         }
-        exit(0)
+        // Clients that are reading their last answers get them.
+        await HostCore.shared.settleClosed(within: .seconds(30))
+        exit(status)
     }
 
     private static func say(_ text: String) {

@@ -39,6 +39,10 @@ final class HostWait: HostPoller {
     private var sources: [Source] = []
     private var free: [Int] = []
     private var generation: UInt32 = 0
+    /// The connections that were closed and wait for their peers.
+    private var lingering: [ObjectIdentifier: HostStream] = [:]
+    /// Resumed when there is none any more.
+    private var emptied: Waiter<Bool>?
 
     /// Whose descriptor has a place in the set.
     private struct Source {
@@ -87,6 +91,37 @@ final class HostWait: HostPoller {
         free.append(place)
     }
 
+    // MARK: Closed connections
+
+    /// Keeps count of a connection that was closed and waits for its peer.
+    func lingers(_ stream: HostStream) { lingering[ObjectIdentifier(stream)] = stream }
+
+    func lingersNoMore(_ stream: HostStream) {
+        lingering[ObjectIdentifier(stream)] = nil
+        guard lingering.isEmpty, let emptied else { return }
+        self.emptied = nil
+        emptied.resume(true)
+    }
+
+    /// Gives the descriptors of closed connections back that wait for nothing but the end of a
+    /// peer that has everything; false if there was none.
+    func hurry() -> Bool {
+        let before = lingering.count
+        for stream in Array(lingering.values) { stream.releaseIfDelivered() }
+        return lingering.count < before
+    }
+
+    /// Waits until no closed connection waits for its peer any more, for so long at most: what
+    /// ends the process also ends these, with a reset where the peer is still sending.
+    func settleClosed(within time: TimeSpan) async {
+        guard !lingering.isEmpty else { return }
+        let waiter = Waiter<Bool>()
+        emptied = waiter
+        let timer = schedule(at: now + time) { waiter.resume(false) }
+        _ = await waiter.wait()
+        cancel(timer)
+    }
+
     // MARK: Timekeeper
 
     var now: Instant {
@@ -123,8 +158,12 @@ final class HostWait: HostPoller {
         place = HostCore.shared.watch(self, file)
     }
 
+    /// Called with each change, until it is closed.
+    var observer: (@Core () -> Void)?
+
     /// Something became possible; whoever waits tries again.
     func changed() {
+        observer?()
         let woken = waiters
         waiters.removeAll()
         for waiter in woken { waiter.resume(true) }

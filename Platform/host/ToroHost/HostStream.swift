@@ -8,18 +8,16 @@ import ToroProcess
 @Core public final class HostStream: ByteStream {
     /// The most bytes that one `receive` delivers.
     private static let receiveSize = 16 << 10
-    /// How long, and for how many bytes, a closed connection waits for the peer's end.
-    private static let lingerTime = TimeSpan.seconds(30)
-    private static let lingerBytes = 64 << 20
-
-    private let readiness: HostReadiness
-    private var isClosed = false
-    private var isFinished = false
+    let readiness: HostReadiness
+    var isClosed = false
+    var isFinished = false
     /// The system tells of a reset once; afterwards a receive would look like the peer's end.
     private var wasReset = false
     /// The bytes that the system has taken, and those that had left when the socket was closed.
-    private var accepted: UInt64 = 0
-    private var acknowledged: UInt64 = 0
+    var accepted: UInt64 = 0
+    var acknowledged: UInt64 = 0
+    /// What it waits for once it is closed.
+    var linger = HostLinger()
 
     init(_ file: Int32) { readiness = HostReadiness(file) }
 
@@ -73,30 +71,19 @@ import ToroProcess
     public func send(
         _ head: consuming IOBuffer?, _ body: consuming IOBuffer
     ) async -> Completed<StreamError> {
+        var first = IOBuffer()
+        if let head { first = head }
         var sent = 0
-        if var head {
-            while !head.isEmpty {
-                if isClosed || isFinished { return Completed(body, .failure(.closed)) }
-                // SAFETY: both buffers have that many bytes, and outlive the call.
-                let count = unsafe toro_host_send(
-                    readiness.file, head.unsafePointer, head.count, body.unsafePointer, body.count)
-                if let error = await after(count) { return Completed(body, .failure(error)) }
-                guard count > 0 else { continue }
-                let ofHead = min(Int(count), head.count)
-                head.removeFirst(ofHead)
-                body.removeFirst(Int(count) - ofHead)
-                sent += Int(count)
-                accepted += UInt64(count)
-            }
-        }
-        while !body.isEmpty {
+        while !(first.isEmpty && body.isEmpty) {
             if isClosed || isFinished { return Completed(body, .failure(.closed)) }
-            // SAFETY: the buffer has that many bytes, and outlives the call.
+            // SAFETY: both buffers have that many bytes, and outlive the call.
             let count = unsafe toro_host_send(
-                readiness.file, body.unsafePointer, body.count, nil, 0)
+                readiness.file, first.unsafePointer, first.count, body.unsafePointer, body.count)
             if let error = await after(count) { return Completed(body, .failure(error)) }
             guard count > 0 else { continue }
-            body.removeFirst(Int(count))
+            let ofFirst = min(Int(count), first.count)
+            first.removeFirst(ofFirst)
+            body.removeFirst(Int(count) - ofFirst)
             sent += Int(count)
             accepted += UInt64(count)
         }
@@ -121,61 +108,6 @@ import ToroProcess
         guard !isFinished else { return }
         isFinished = true
         guard shutdown(readiness.file, Int32(SHUT_WR)) == 0 else { throw .reset }
-    }
-
-    /// Closes the stream in order; see ``ToroCore/ByteStream``.
-    public func close() {
-        guard !isClosed else { return }
-        isClosed = true
-        shutdown(readiness.file, Int32(SHUT_WR))
-        isFinished = true
-        readiness.changed()
-        Core.spawn { [self] in await linger() }
-    }
-
-    /// Reads and drops what the peer still sends: a socket that is closed with bytes unread is
-    /// reset, and our last bytes with it.
-    private func linger() async {
-        let clock = HostCore.shared
-        let timer = clock.schedule(at: clock.now + HostStream.lingerTime) { [self] in release() }
-        var rest = HostStream.lingerBytes
-        while rest > 0, readiness.isOpen {
-            let count = toro_host_drop(readiness.file)
-            if count == -Int64(EAGAIN) {
-                _ = await readiness.wait()
-            } else if count > 0 {
-                rest -= Int(count)
-            } else if count != -Int64(EINTR) {
-                break
-            }
-        }
-        clock.cancel(timer)
-        release()
-    }
-
-    /// Gives the socket back.
-    private func release() {
-        acknowledged = progress.acknowledged
-        readiness.close()
-    }
-
-    /// Breaks the connection off; see ``ToroCore/ByteStream``.
-    public func abort() {
-        isClosed = true
-        guard readiness.isOpen else { return }
-        toro_host_reset_on_close(readiness.file)
-        release()
-    }
-
-    /// How far the bytes have come, as the peer's system has confirmed them; see
-    /// ``ToroCore/ByteStream``.
-    public var progress: StreamProgress {
-        guard readiness.isOpen else {
-            return StreamProgress(accepted: accepted, acknowledged: acknowledged)
-        }
-        // Our end of the stream counts as a byte until the peer has confirmed it.
-        let queued = UInt64(max(toro_host_unsent(readiness.file) - (isFinished ? 1 : 0), 0))
-        return StreamProgress(accepted: accepted, acknowledged: accepted - min(queued, accepted))
     }
 
     deinit {
@@ -214,6 +146,7 @@ import ToroProcess
             case EAGAIN: guard await readiness.wait() else { throw .cancelled }
             case ECONNABORTED, EINTR: continue
             case EMFILE, ENFILE, ENOBUFS, ENOMEM:
+                if HostCore.shared.hurry() { continue }
                 // The client waits in the backlog, and nothing tells when there is room again.
                 do throws(Cancelled) {
                     try await ToroProcess.sleep(for: .milliseconds(100), clock: HostCore.shared)

@@ -1,0 +1,33 @@
+import ToroCore
+
+extension HTTPConnection {
+    /// Called when a deadline has passed, `.send` for a peer that takes nothing: ends what waits.
+    func expire(_ phase: HTTPDeadline.Phase) {
+        isOver = true
+        switch phase {
+        case .idle: stream.close()
+        case .send: stream.abort()
+        case .head, .body:
+            if unread != nil {
+                // The answer is out, and the rest of the request was for nobody.
+                stream.close()
+            } else if responseStarted {
+                stream.abort()
+            } else {
+                answerLate()
+            }
+        }
+    }
+
+    /// Answers 408 and closes. Our own task is in `receive`, and only a closed stream ends that:
+    /// hence a task beside it.
+    private func answerLate() {
+        let isDone = Waiter<Bool>()
+        lateAnswer = isDone
+        Core.spawn { [self] in
+            await sendLast(.requestTimeout)
+            stream.close()
+            isDone.resume(true)
+        }
+    }
+}
