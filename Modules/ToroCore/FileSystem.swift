@@ -128,8 +128,14 @@ public struct FileSystemStatistics: Equatable, Sendable {
 ///
 /// The file is released when `close` is called or the last reference goes, whichever is first.
 @Core public protocol OpenFile: AnyObject {
-    /// The attributes when it was opened.
+    /// The attributes when it was opened. A file system that remembers attributes may give those
+    /// it remembers: a file that others change can be another version by then.
     var attributes: FileAttributes { get }
+
+    /// The attributes as they are now, asked of the open file itself: also of one that was renamed
+    /// or removed since. Bytes that were read between two equal answers are of one version. Costs
+    /// a round trip to where the file is; `.stale` after `close`.
+    func currentAttributes() async throws(FileError) -> FileAttributes
 
     /// Reads from `offset` into the free part of `buffer` until it is full or the file ends; gives
     /// the buffer back with the number of bytes read, 0 only at the end of the file (or for a full

@@ -17,6 +17,8 @@ import ToroCore
 /// READ until a buffer is full or the file ends; or one READDIR.
 @Core final class FUSERead: FUSEOperation {
     let handle: FUSEHandle
+    /// Where to read: a place in the file, or a directory's cookie, of which only the host knows
+    /// what it means.
     private var offset: UInt64
     private var buffer: IOBuffer?
     private var request: FUSERequest?
@@ -35,13 +37,13 @@ import ToroCore
     func next(_ session: FUSESession) throws(FileError) -> FUSERequest? {
         if let request { try take(request) }
         request = nil
-        guard !isAtEnd, offset <= UInt64(Int64.max), let buffer = buffer.take() else { return nil }
+        guard !isAtEnd, let buffer = buffer.take() else { return nil }
         let size = min(buffer.freeCapacity, session.readSize)
         self.buffer = consume buffer
+        guard size > 0 else { return nil }
         // No file is that long, and the host refuses to look (EINVAL).
-        guard size > 0, handle.isDirectory || offset <= UInt64(Int64.max) - UInt64(size) else {
-            return nil
-        }
+        let limit = UInt64(Int64.max) - UInt64(size)
+        guard handle.isDirectory || offset <= limit else { return nil }
         let request = try session.read(handle, size, at: offset)
         // The device writes into the buffer itself.
         request.data = self.buffer.take()
@@ -60,8 +62,8 @@ import ToroCore
         filled.didFill(count)
         buffer = consume filled
         total += count
-        offset += UInt64(count)
         isAtEnd = count == 0 || handle.isDirectory
+        if !isAtEnd { offset += UInt64(count) }
     }
 
     /// The buffer, with the number of bytes read or why there are none; without memory if the
@@ -70,6 +72,23 @@ import ToroCore
         let buffer = buffer.take() ?? IOBuffer()
         if let failure { return Completed(buffer, .failure(failure)) }
         return Completed(buffer, .success(total))
+    }
+}
+
+/// GETATTR of an open file.
+@Core final class FUSEHandleAttributes: FUSEOperation {
+    private let handle: FUSEHandle
+    private var request: FUSERequest?
+
+    init(_ handle: FUSEHandle) { self.handle = handle }
+
+    func next(_ session: FUSESession) throws(FileError) -> FUSERequest? {
+        if let request {
+            handle.node.update(try request.attributes(), now: session.clock.now)
+            return nil
+        }
+        request = try session.getAttributes(handle.node.id, handle.id)
+        return request
     }
 }
 

@@ -133,10 +133,14 @@ import ToroVirtio
         if pages > 0 { readSize = min(Int(pages) * 4096, Self.readLimit) }
     }
 
-    /// GETATTR.
-    func getAttributes(_ node: UInt64) throws(FileError) -> FUSERequest {
+    /// GETATTR, of an open file if there is a handle.
+    func getAttributes(
+        _ node: UInt64, _ handle: UInt64? = nil
+    ) throws(FileError) -> FUSERequest {
         var message = try channel.message(.getAttributes, node: node, arguments: 16, reply: 104)
-        message.appendZeros(16)
+        message.append(handle == nil ? 0 : FUSE.getAttributesOfHandle)
+        message.append(UInt32(0))
+        message.append(handle ?? 0)
         return FUSERequest(message)
     }
 

@@ -13,6 +13,13 @@ public import ToroCore
         attributes = handle.node.attributes
     }
 
+    /// The attributes as they are now (FUSE_GETATTR of the handle); see ``ToroCore/OpenFile``.
+    public func currentAttributes() async throws(FileError) -> FileAttributes {
+        guard let handle else { throw .stale }
+        try await handle.session.run(FUSEHandleAttributes(handle))
+        return handle.node.attributes
+    }
+
     /// Reads until the buffer is full or the file ends; the device writes into the buffer itself.
     /// When the task is cancelled the memory stays with the driver until the device gives it back.
     public func read(
@@ -41,7 +48,7 @@ public import ToroCore
     /// The entries that were read, and where the next one of them is.
     private var block: IOBuffer?
     private var position = 0
-    /// Where the host goes on.
+    /// Where the host goes on: a cookie, all of whose 64 bits are the host's.
     private var offset: UInt64 = 0
     private var hasEnded = false
     /// Blocks in a row without an entry.

@@ -56,6 +56,13 @@ final class Folder {
         let folder = try Folder()
         folder.make(.standard())
         let conformance = FileSystemConformance(try HostFolder(folder.path))
+        conformance.change = { path, bytes in
+            let name = folder.path + "/" + String(decoding: path.bytes, as: UTF8.self)
+            guard let file = FileHandle(forWritingAtPath: name) else { return }
+            try? file.truncate(atOffset: 0)
+            try? file.write(contentsOf: Data(bytes))
+            try? file.close()
+        }
         for failure in await conformance.run() { Issue.record("\(failure)") }
         #expect(conformance.checks > 400)
     }

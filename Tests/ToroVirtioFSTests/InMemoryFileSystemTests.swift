@@ -8,6 +8,10 @@ import ToroTesting
         FileSystemRecipe.standard().build(in: tree)
         let files = InMemoryFileSystem(tree)
         let conformance = FileSystemConformance(files)
+        conformance.change = { path, bytes in
+            tree.node(at: path)?.contents = bytes
+            tree.node(at: path)?.modified.seconds += 1
+        }
         #expect(await conformance.run() == [])
         #expect(conformance.checks > 400)
         #expect(files.openFiles == 0)

@@ -36,6 +36,10 @@ typealias Files = VirtioFileSystem
         let share = Share(standardTree())
         share.server.validity = .seconds(seconds)
         let conformance = FileSystemConformance(try await share.mount())
+        conformance.change = { path, bytes in
+            share.server.tree.node(at: path)?.contents = bytes
+            share.server.tree.node(at: path)?.modified.seconds += 1
+        }
         for failure in await conformance.run() { Issue.record("\(failure)") }
         #expect(conformance.checks > 400)
         #expect(share.server.violations == [])
@@ -52,6 +56,43 @@ typealias Files = VirtioFileSystem
         await share.clock.advance(by: .seconds(10))
         _ = try await files.attributes(at: "/docs/a.txt")
         #expect(share.server.operations[1] == 4)
+    }
+
+    /// Whatever is remembered of a path, an open file tells what it is now, in one request; and what
+    /// it told is remembered.
+    @Test @Core func anOpenFileTellsItsCurrentAttributes() async throws {
+        let share = Share(smallTree())
+        share.server.validity = .seconds(10)
+        let files = try await share.mount()
+        let node = try #require(share.server.tree.node(at: "/docs/a.txt"))
+        #expect(try await files.attributes(at: "/docs/a.txt").size == 5)
+        node.contents += [0x21]
+        let file = try await files.open("/docs/a.txt")
+        #expect(file.attributes.size == 5 && share.server.operations[3] == nil)
+        #expect(try await file.currentAttributes().size == 6)
+        #expect(share.server.operations[3] == 1)
+        #expect(try await files.attributes(at: "/docs/a.txt").size == 6)
+        #expect(share.server.operations[3] == 1)
+        // Another file in its place is none of this one's.
+        share.server.tree.addFile("/docs/a.txt", "another")
+        node.contents += [0x21]
+        #expect(try await file.currentAttributes().size == 7)
+        #expect(share.server.violations == [])
+    }
+
+    /// A directory's cookies are the host's: also those that look negative, and the last number.
+    @Test(arguments: [1 << 63, .max - 0xffff, .max << 20] as [UInt64]) @Core
+    func aCookieIsAnyNumber(_ bits: UInt64) async throws {
+        let tree = MemoryTree()
+        for index in 0..<1_000 { tree.addFile(Path("/many/file\(index)"), "x") }
+        let share = Share(tree)
+        share.server.cookieBits = bits
+        let directory = try await share.mount().openDirectory("/many")
+        var names: [String] = []
+        while let entry = try await directory.next() {
+            names.append(String(decoding: entry.name, as: UTF8.self))
+        }
+        #expect(names == (0..<1_000).map { "file\($0)" })
     }
 
     @Test @Core func referencesAreGivenBackInBatches() async throws {

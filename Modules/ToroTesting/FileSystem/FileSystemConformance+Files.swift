@@ -26,6 +26,31 @@ extension FileSystemConformance {
         }
     }
 
+    /// An open file tells what it is now, whatever was remembered of it.
+    func checkCurrentAttributes() async {
+        guard let file = await open("empty") else { return }
+        let before = await currentAttributes(file)
+        expect(before == file.attributes, "current attributes of a file that nobody changed")
+        if let change {
+            await change("empty", Array("grown".utf8))
+            let after = await currentAttributes(file)
+            expect(after?.size == 5, "the current size of a file that has grown")
+            expect(after?.identity == before?.identity, "the identity of a file that has grown")
+            expect(after?.modified != before?.modified, "the time of a file that has grown")
+            let bytes = await read(file, at: 0, length: 10)
+            expect(bytes == Array("grown".utf8), "the bytes of a file that has grown")
+            await change("empty", [])
+            expect(await currentAttributes(file)?.size == 0, "the size of a file that was emptied")
+        }
+        file.close()
+        do throws(FileError) {
+            _ = try await file.currentAttributes()
+            expect(false, "a closed file tells its attributes")
+        } catch {
+            expect(error == .stale, "the attributes of a closed file fail with another error")
+        }
+    }
+
     func checkErrors() async {
         await expectRefused("missing", .notFound)
         await expectRefused("missing/file", .notFound)

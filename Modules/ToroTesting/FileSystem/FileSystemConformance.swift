@@ -12,6 +12,9 @@ import ToroCore
     let files: Files
     let traits: FileSystemTraits
     private var failures: [String] = []
+    /// Gives a file other bytes in place, behind the file system's back; without it changes are
+    /// not tried.
+    public var change: (@Core (_ path: Path, _ bytes: [UInt8]) async -> Void)?
 
     /// The number of checks made so far.
     public private(set) var checks = 0
@@ -33,6 +36,7 @@ import ToroCore
         await checkClosing()
         await checkCancellation()
         await checkStatistics()
+        await checkCurrentAttributes()
         if traits.contains(.symbolicLinks) {
             await checkLinks()
             await checkRefusedLinks()
@@ -76,6 +80,16 @@ import ToroCore
             return try await files.openDirectory(path)
         } catch {
             expect(false, "open directory " + text(path) + ": " + error.explanation)
+            return nil
+        }
+    }
+
+    /// The attributes of an open file as they are now; nil, and a failure noted, if there are none.
+    func currentAttributes(_ file: Files.File) async -> FileAttributes? {
+        do throws(FileError) {
+            return try await file.currentAttributes()
+        } catch {
+            expect(false, "current attributes: " + error.explanation)
             return nil
         }
     }

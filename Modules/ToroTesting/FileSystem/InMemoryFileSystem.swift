@@ -90,6 +90,13 @@ final class OpenCounts: @unchecked Sendable {
         if isOpen { counts.files -= 1 }
     }
 
+    /// The attributes as they are now; see ``ToroCore/OpenFile``.
+    public func currentAttributes() async throws(FileError) -> FileAttributes {
+        try await faults.pass()
+        guard isOpen else { throw .stale }
+        return node.attributes
+    }
+
     /// Reads the file's bytes as they are now; see ``ToroCore/OpenFile``.
     public func read(
         into buffer: consuming IOBuffer, at offset: UInt64

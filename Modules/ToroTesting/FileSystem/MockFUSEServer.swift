@@ -26,6 +26,8 @@ import ToroVirtio
     public let tree: MemoryTree
     /// How long names and attributes are good for.
     public var validity = TimeSpan.zero
+    /// Set in every cookie of a directory, as a file system with hashed names does.
+    public var cookieBits: UInt64 = 0
     /// Changes replies before they are sent.
     public var mangle: (@Core (inout Reply) -> Void)?
     /// Keeps requests unanswered until ``release(reversed:)``.
@@ -125,7 +127,7 @@ import ToroVirtio
         guard let node = nodes[request.node] else { return .failure(.noEntry) }
         switch request.opcode {
         case 1: return lookup(request.name, in: node)
-        case 3: return .success(attributesReply(node))
+        case 3: return attributes(request, node)
         case 5:
             return node.kind == .symbolicLink ? .success(node.contents) : .failure(.invalid)
         case 14, 27: return open(node)
@@ -165,6 +167,17 @@ import ToroVirtio
         return .success(out.all)
     }
 
+    /// GETATTR, of the open file if FUSE_GETATTR_FH is set.
+    private func attributes(
+        _ request: FUSERequestBytes, _ node: MemoryNode
+    ) -> Result<[UInt8], Failure> {
+        guard request.number(0) & 1 != 0 else { return .success(attributesReply(node)) }
+        guard let open = handles[request.number(8)], open === node else {
+            return .failure(.badHandle)
+        }
+        return .success(attributesReply(open))
+    }
+
     private func attributesReply(_ node: MemoryNode) -> [UInt8] {
         var out = FUSEBytes()
         out.add(validity.nanoseconds / 1_000_000_000)
@@ -196,7 +209,8 @@ import ToroVirtio
 
     private func readDirectory(_ request: FUSERequestBytes) -> Result<[UInt8], Failure> {
         guard let node = handles[request.number(0)] else { return .failure(.badHandle) }
-        let start = Int(clamping: request.number(8))
+        let cookie = request.number(8)
+        let start = cookie == 0 ? 0 : Int(clamping: cookie ^ cookieBits)
         let size = Int(request.number(16) & 0xffff_ffff)
         var names: [(name: [UInt8], type: UInt32, node: UInt64)] = [
             ([0x2e], 4, node.identity), ([0x2e, 0x2e], 4, 1),
@@ -214,7 +228,7 @@ import ToroVirtio
         var out = FUSEBytes()
         for (index, entry) in names.enumerated().dropFirst(start) {
             var one = FUSEBytes()
-            one.add(entry.node, UInt64(index + 1))
+            one.add(entry.node, UInt64(index + 1) ^ cookieBits)
             one.add(UInt32(entry.name.count), entry.type)
             one.all += entry.name
             one.all += [UInt8](repeating: 0, count: (8 - one.all.count % 8) % 8)

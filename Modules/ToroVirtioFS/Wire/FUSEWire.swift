@@ -23,6 +23,8 @@ enum FUSE {
     static var replyHeaderSize: Int { 16 }
     static var attributesSize: Int { 88 }
     static var entrySize: Int { 128 }
+    /// FUSE_GETATTR_FH.
+    static var getAttributesOfHandle: UInt32 { 1 }
     static var rootNode: UInt64 { 1 }
     static var majorVersion: UInt32 { 7 }
     static var minorVersion: UInt32 { 31 }

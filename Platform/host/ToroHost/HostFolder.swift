@@ -97,21 +97,36 @@ public import ToroCore
     /// Takes over a descriptor.
     init(_ file: Int32) throws(FileError) {
         descriptor = file
+        do throws(FileError) {
+            attributes = try HostFile.attributes(of: file)
+        } catch {
+            _ = Glibc.close(file)
+            throw error
+        }
+    }
+
+    deinit { if isOpen { _ = Glibc.close(descriptor) } }
+
+    /// The attributes as they are now; see ``ToroCore/OpenFile``.
+    public func currentAttributes() async throws(FileError) -> FileAttributes {
+        guard isOpen else { throw .stale }
+        return try HostFile.attributes(of: descriptor)
+    }
+
+    private static func attributes(of file: Int32) throws(FileError) -> FileAttributes {
         var status = toro_host_status()
         // SAFETY: the structure outlives the call.
         let error = unsafe toro_host_stat(file, &status)
+        guard error == 0 else { throw FileError(system: -error) }
         let kinds: [UInt32: FileKind] = [
             S_IFREG: .regular, S_IFDIR: .directory, S_IFLNK: .symbolicLink,
         ]
-        attributes = FileAttributes(
+        return FileAttributes(
             identity: status.identity, kind: kinds[status.mode & S_IFMT] ?? .other,
             size: status.size,
             modified: WallTime(seconds: status.seconds, nanoseconds: status.nanoseconds),
             permissions: UInt16(status.mode & 0o7777))
-        guard error == 0 else { throw FileError(system: -error) }
     }
-
-    deinit { if isOpen { _ = Glibc.close(descriptor) } }
 
     /// Reads bytes; see ``ToroCore/OpenFile``.
     public func read(
