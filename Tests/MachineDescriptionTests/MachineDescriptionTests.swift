@@ -15,6 +15,12 @@ struct Bytes {
     }
 }
 
+/// Whether the bytes are this text.
+func isName(_ bytes: RawSpan, _ text: String) -> Bool {
+    bytes.byteCount == text.utf8.count
+        && text.utf8.enumerated().allSatisfy { bytes.load(UInt8.self, at: $0.offset) == $0.element }
+}
+
 @Suite struct StartInfoTests {
     private func bytes(
         magic: UInt32 = StartInfo.magic, version: UInt32 = 1, map: UInt64 = 0x7000,
@@ -140,10 +146,10 @@ struct Bytes {
         #expect(first.address == 0xfeb0_0000 && first.size == 512 && first.interrupt == 5)
         #expect(second.address == 4_273_997_312 && second.size == 1024 && second.interrupt == 7)
         #expect(KernelCommandLine.arguments(in: text.raw) == [Array("a b".utf8), []])
-        let value = KernelCommandLine.environment(in: text.raw) { $0 == Array("K".utf8) }
+        let value = KernelCommandLine.environment(in: text.raw) { isName($0, "K") }
         #expect(value == Array("v=1".utf8))
-        #expect(KernelCommandLine.environment(in: text.raw) { $0 == Array("L".utf8) } == [])
-        #expect(KernelCommandLine.environment(in: text.raw) { $0 == Array("M".utf8) } == nil)
+        #expect(KernelCommandLine.environment(in: text.raw) { isName($0, "L") } == [])
+        #expect(KernelCommandLine.environment(in: text.raw) { isName($0, "M") } == nil)
         #expect(KernelCommandLine.environment(in: text.raw) { _ in true } == [])
     }
 

@@ -93,7 +93,6 @@ import Launcher
         for _ in 0..<max(runs, 1) {
             var machine = Machine(image: probe.path)
             machine.arguments = ["uptime"]
-            machine.epoch = Date()
             let console = try machine.boot().console
             guard
                 let line = console.split(whereSeparator: \.isNewline)

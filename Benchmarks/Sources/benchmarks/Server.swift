@@ -23,7 +23,6 @@ final class Server: @unchecked Sendable {
     ) throws {
         var machine = Machine(image: image.path)
         machine.memory = memory
-        machine.epoch = Date()
         let (prepared, box) = (machine, Box())
         let (ready, ended) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
         self.ended = ended

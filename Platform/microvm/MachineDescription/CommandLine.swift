@@ -34,9 +34,10 @@ public final class MMIODevice: Sendable {
     }
 }
 
-/// What the launcher and the machine tell the guest on the kernel's command line.
+/// What the machine tells the guest on the kernel's command line, and the launcher of a hypervisor
+/// that has no firmware configuration device (see ``LaunchParameters``).
 ///
-/// Words are separated by spaces; the launcher percent-encodes what it passes on:
+/// Words are separated by spaces; what is passed on is percent-encoded:
 ///
 ///     toro.arg=--verbose toro.env=NAME=a%20value toro.epoch=1700000000.5 virtio_mmio.device=…
 ///
@@ -77,13 +78,13 @@ public struct KernelCommandLine {
 
     /// The value, decoded, of the last entry of the service's environment whose name is wanted.
     public static func environment(
-        in text: RawSpan, where isWanted: ([UInt8]) -> Bool
+        in text: RawSpan, where isWanted: (RawSpan) -> Bool
     ) -> [UInt8]? {
         var found: [UInt8]?
         forEachWord(of: text) { word in
             guard let rest = word.suffix(after: "toro.env="),
                 let equals = rest.first(UInt8(ascii: "=")), equals > 0,
-                let name = percentDecode(rest.extracting(0..<equals)), isWanted(name),
+                let name = percentDecode(rest.extracting(0..<equals)), isWanted(name.span.raw),
                 let value = percentDecode(rest.extracting(equals + 1..<rest.byteCount))
             else { return }
             found = value
@@ -119,7 +120,7 @@ public struct KernelCommandLine {
 extension RawSpan {
     /// The offset of the first byte of this value at `start` or behind it.
     @inline(never)
-    fileprivate func first(_ wanted: UInt8, from start: Int = 0) -> Int? {
+    func first(_ wanted: UInt8, from start: Int = 0) -> Int? {
         for offset in start..<max(start, byteCount) where load(UInt8.self, at: offset) == wanted {
             return offset
         }

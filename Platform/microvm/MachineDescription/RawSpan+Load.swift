@@ -7,3 +7,14 @@ extension RawSpan {
         return unsafe T(littleEndian: unsafeLoadUnaligned(fromByteOffset: offset, as: T.self))
     }
 }
+
+extension Span where Element == UInt8 {
+    /// The same bytes as raw memory.
+    package var raw: RawSpan {
+        @_lifetime(copy self)
+        get {
+            // SAFETY: a byte has no padding that could be uninitialized.
+            unsafe bytes
+        }
+    }
+}

@@ -77,8 +77,12 @@ import ToroCore
             let words = unsafe KernelCommandLine(
                 parsing: PhysicalMemory.span(
                     Machine.commandLine.address, Machine.commandLine.length))
+            let files = FirmwareFile.find(in: FirmwarePorts())
             clock.setEpoch(
-                words.epoch.map { WallTime(seconds: $0.seconds, nanoseconds: $0.nanoseconds) })
+                files.epoch?.wallTime(in: FirmwarePorts())
+                    ?? words.epoch.map {
+                        WallTime(seconds: $0.seconds, nanoseconds: $0.nanoseconds)
+                    })
             try Memory.mapDevice(pages, IOAPIC.base, size: 4096)
             for index in 0..<words.devices.count {
                 let device = words.devices[index]
@@ -88,7 +92,7 @@ import ToroCore
             unsafe toro_core().pointee.context = unsafe Unmanaged.passRetained(core).toOpaque()
             let loop = CoreLoop.make(clock: clock)
             core.start(clock: loop)
-            Machine.start(devices: words.devices, loop: loop)
+            Machine.start(devices: words.devices, parameters: files.parameters, loop: loop)
             _ = main(0, nil)
             loop.enter()
         } catch {

@@ -250,3 +250,9 @@ int32_t toro_socket_pair_by_path(const char *path, int32_t *listener, int32_t *c
 int32_t toro_pipe(int32_t *ends) { return pipe2(ends, O_CLOEXEC) == 0 ? 0 : errno; }
 
 int32_t toro_open_folder(const char *path) { return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC); }
+
+int32_t toro_narrow_pipe(int32_t pipe) {
+    (void)fcntl(pipe, F_SETPIPE_SZ, 1);
+    int size = fcntl(pipe, F_GETPIPE_SZ);
+    return size < 0 ? 0 : size;
+}

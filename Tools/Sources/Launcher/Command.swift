@@ -33,10 +33,11 @@ public enum Command {
     /// Runs a program and captures what it writes, standard error included; ended with SIGKILL
     /// after `limit` seconds. All that it has started ends with it, and it ends with this thread.
     ///
-    /// `onOutput` is called with each piece of what it writes, as it comes.
+    /// It inherits the descriptors `kept`. `onStart` is called when it has been started, and
+    /// `onOutput` with each piece of what it writes, as it comes.
     public static func capture(
-        _ program: String, _ arguments: [String], limit: Double = 900,
-        onOutput: ([UInt8]) -> Void = { _ in }
+        _ program: String, _ arguments: [String], limit: Double = 900, kept: [Int32] = [],
+        onOutput: ([UInt8]) -> Void = { _ in }, onStart: () -> Void = {}
     ) throws(LaunchError) -> Finished {
         let (reader, writer) = try makePipe()
         defer { close(reader) }
@@ -44,8 +45,10 @@ public enum Command {
         let part: Part
         do {
             defer { close(writer) }
-            part = try start(program, arguments, input: nil, output: writer, errors: writer)
+            part = try start(
+                program, arguments, input: nil, output: writer, errors: writer, kept: kept)
         }
+        onStart()
         var output: [UInt8] = []
         var isOpen = true
         let deadline = ContinuousClock.now + .seconds(limit)
@@ -72,13 +75,15 @@ public enum Command {
     }
 
     private static func start(
-        _ program: String, _ arguments: [String], input: Int32?, output: Int32, errors: Int32
+        _ program: String, _ arguments: [String], input: Int32?, output: Int32, errors: Int32,
+        kept: [Int32] = []
     ) throws(LaunchError) -> Part {
         try Interrupts.check()
         return try Part(
             Part.Start(
                 name: (program as NSString).lastPathComponent, program: program,
-                arguments: arguments, input: input, output: output, errors: errors, isTree: true))
+                arguments: arguments, input: input, output: output, errors: errors, kept: kept,
+                isTree: true))
     }
 
     /// Waits until all that a program has started has ended, too. A signal to this process ends

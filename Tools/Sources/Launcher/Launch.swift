@@ -162,10 +162,13 @@ public final class Launch {
 
     private func startQEMU(output: Int32) throws(LaunchError) -> Part {
         defer { close(output) }
+        let handover = try Handover(machine)
         let qemu = try Part(
             Part.Start(
-                name: "QEMU", program: Machine.qemu(), arguments: machine.qemuArguments,
-                output: output, kept: inherited))
+                name: "QEMU", program: Machine.qemu(),
+                arguments: machine.qemuArguments + handover.options,
+                output: output, kept: inherited + handover.readers))
+        handover.begin()
         parts.append(qemu)
         return qemu
     }

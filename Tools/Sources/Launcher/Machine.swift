@@ -38,8 +38,6 @@ public struct Machine: Sendable {
     public var arguments: [String] = []
     /// What the service finds in its environment.
     public var environment: [(name: String, value: String)] = []
-    /// Civil time at the start; the guest has no other clock to ask.
-    public var epoch: Date?
     /// The sockets of the virtio-fs back ends, by tag.
     public var shares: [(tag: String, socket: Socket)] = []
     /// The socket of the vsock back end.
@@ -67,25 +65,10 @@ public struct Machine: Sendable {
     /// A machine that boots `image`.
     public init(image: String) { self.image = image }
 
-    /// The words of the kernel command line.
-    public var commandLine: String {
-        var words: [String] = []
-        if let epoch {
-            let time = epoch.timeIntervalSince1970
-            let nanoseconds = Int((time - time.rounded(.down)) * 1e9)
-            let digits = String(nanoseconds)
-            let padding = String(repeating: "0", count: max(0, 9 - digits.count))
-            words.append("toro.epoch=\(Int(time.rounded(.down))).\(padding)\(digits)")
-        }
-        for entry in environment {
-            words.append(
-                "toro.env=\(Machine.encode(entry.name))=\(Machine.encode(entry.value))")
-        }
-        for argument in arguments { words.append("toro.arg=" + Machine.encode(argument)) }
-        return words.joined(separator: " ")
-    }
+    /// Throws if the guest cannot be told all of its arguments and environment.
+    public func checkParameters() throws(LaunchError) { _ = try Handover.encode(self) }
 
-    /// QEMU's arguments.
+    /// QEMU's arguments, but for what the guest is told (see `Handover`).
     public var qemuArguments: [String] {
         let accelerator = accelerator.resolved
         var line = [
@@ -93,7 +76,7 @@ public struct Machine: Sendable {
             "-M",
             "microvm,acpi=off,pit=off,pic=off,rtc=off,isa-serial=on,memory-backend=mem",
             "-m", memory, "-object", "memory-backend-memfd,id=mem,size=\(memory),share=on",
-            "-smp", processors, "-kernel", image, "-append", commandLine,
+            "-smp", processors, "-kernel", image,
             "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
             "-no-reboot", "-device", "isa-debug-exit,iobase=0x501,iosize=4",
             "-global", "virtio-mmio.force-legacy=false",
@@ -132,10 +115,15 @@ public struct Machine: Sendable {
         return (status - 3) / 2
     }
 
-    /// Runs the machine, its console captured, for `limit` seconds at most.
-    public func boot(limit: Double = 30) throws(LaunchError) -> (status: Int32?, console: String) {
-        let qemu = try Machine.qemu()
-        let ended = try Command.capture(qemu, qemuArguments, limit: limit)
+    /// Runs the machine, its console captured, for `limit` seconds at most; `options` are further
+    /// ones of QEMU.
+    public func boot(
+        limit: Double = 30, options: [String] = []
+    ) throws(LaunchError) -> (status: Int32?, console: String) {
+        let handover = try Handover(self)
+        let ended = try Command.capture(
+            Machine.qemu(), qemuArguments + handover.options + options, limit: limit,
+            kept: handover.readers, onStart: handover.begin)
         return (Machine.guestStatus(ofQEMU: ended.status), ended.output)
     }
 
@@ -151,20 +139,5 @@ public struct Machine: Sendable {
     /// Doubles the commas, which separate the options of a QEMU argument.
     private static func option(_ text: String) -> String {
         text.replacingOccurrences(of: ",", with: ",,")
-    }
-
-    /// Percent-encodes all but the unreserved characters of RFC 3986.
-    static func encode(_ text: String) -> String {
-        var result = ""
-        for byte in text.utf8 {
-            switch byte {
-            case 0x30...0x39, 0x41...0x5a, 0x61...0x7a, 0x2d, 0x2e, 0x5f, 0x7e:
-                result.unicodeScalars.append(Unicode.Scalar(byte))
-            default:
-                let digits = String(byte, radix: 16, uppercase: true)
-                result += digits.count == 1 ? "%0" + digits : "%" + digits
-            }
-        }
-        return result
     }
 }

@@ -26,8 +26,15 @@ struct Run: ParsableCommand {
     @Option(help: "RAM, such as 32M.") var memory: String?
     @Option(help: "Cores.") var cpus = 1
     @Option(help: "auto, kvm or tcg.") var accel = "auto"
-    @Option(name: .customLong("env"), help: "NAME=VALUE for the service's environment.")
+    @Option(
+        name: .customLong("env"),
+        help: """
+            NAME=VALUE for the service's environment, or NAME for the value it has here, which then \
+            no list of processes shows.
+            """)
     var environment: [String] = []
+    @Option(help: "A file of such entries, one a line; # begins a comment, and nothing is quoted.")
+    var envFile: [String] = []
     @Flag(name: .shortAndLong, help: "Says nothing but what the guest says.") var quiet = false
     @Argument(parsing: .postTerminator, help: "The service's arguments, behind --.")
     var arguments: [String] = []
@@ -82,14 +89,10 @@ struct Run: ParsableCommand {
         machine.accelerator = accelerator
         machine.cores = cpus
         machine.arguments = arguments
-        machine.epoch = Date()
-        for entry in environment {
-            guard let mark = entry.firstIndex(of: "="), mark != entry.startIndex else {
-                throw LaunchError.usage("--env takes NAME=VALUE, not \(entry)")
-            }
-            machine.environment.append(
-                (String(entry[..<mark]), String(entry[entry.index(after: mark)...])))
-        }
+        // The last entry of a name counts: an option's, whatever a file says.
+        machine.environment = try envFile.flatMap { try ServiceEnvironment.entries(file: $0) }
+        machine.environment += try environment.map { try ServiceEnvironment.entry($0) }
+        try machine.checkParameters()
         return machine
     }
 

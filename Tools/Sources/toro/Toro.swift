@@ -9,6 +9,8 @@ import Launcher
         abstract: "Builds microservices into unikernel images and boots them as microVMs.",
         subcommands: [Run.self, Build.self, Test.self, Size.self, SDK.self, Doctor.self])
 
+    static func main() { main(RawArguments.all) }
+
     /// The folder of Toro itself, which ./toro names.
     static var root: String {
         ProcessInfo.processInfo.environment["TORO_ROOT"] ?? FileManager.default.currentDirectoryPath

@@ -31,7 +31,6 @@ final class RunningGuest: @unchecked Sendable {
         var machine = Machine(image: try Images.webProbe().path)
         machine.memory = memory
         machine.environment = environment
-        machine.epoch = Date()
         let prepared = machine
         let box = Box()
         self.box = box

@@ -57,12 +57,17 @@ final class ToroProcess: @unchecked Sendable {
     /// What was printed so far, standard output and standard error together.
     var output: String { condition.withLock { text } }
 
-    /// Waits until `words` were printed; false if they have not been within a minute.
-    func waits(for words: String) -> Bool {
+    /// Waits until `words` were printed, behind `mark` if there is one; false if they have not been
+    /// within a minute.
+    func waits(for words: String, after mark: String = "") -> Bool {
         let limit = Date(timeIntervalSinceNow: 60)
+        func isThere() -> Bool {
+            guard !mark.isEmpty else { return text.contains(words) }
+            return text.range(of: mark).map { text[$0.upperBound...].contains(words) } ?? false
+        }
         return condition.withLock {
-            while !text.contains(words) {
-                if ended || !condition.wait(until: limit) { return text.contains(words) }
+            while !isThere() {
+                if ended || !condition.wait(until: limit) { return isThere() }
             }
             return true
         }

@@ -4,21 +4,6 @@ import Testing
 @testable import Launcher
 
 @Suite struct MachineTests {
-    @Test func everyByteOfAnArgumentSurvives() {
-        var machine = Machine(image: "image")
-        machine.arguments = ["a b", "100%", "ü"]
-        machine.environment = [("K", "v=1")]
-        #expect(
-            machine.commandLine
-                == "toro.env=K=v%3D1 toro.arg=a%20b toro.arg=100%25 toro.arg=%C3%BC")
-    }
-
-    @Test func theEpochHasNineDecimals() {
-        var machine = Machine(image: "image")
-        machine.epoch = Date(timeIntervalSince1970: 12.5)
-        #expect(machine.commandLine == "toro.epoch=12.500000000")
-    }
-
     @Test func commasInPathsDoNotSplitOptions() {
         var machine = Machine(image: "image")
         machine.shares = [("si,te", .path("/run/a,b"))]

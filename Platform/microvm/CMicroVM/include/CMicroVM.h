@@ -86,6 +86,9 @@ static inline uint64_t toro_core_is_ready(const struct toro_core *_Nonnull core)
 static inline void toro_out8(uint16_t port, uint8_t value) {
     __asm__ volatile("outb %0, %1" ::"a"(value), "Nd"(port));
 }
+static inline void toro_out16(uint16_t port, uint16_t value) {
+    __asm__ volatile("outw %0, %1" ::"a"(value), "Nd"(port));
+}
 static inline void toro_out32(uint16_t port, uint32_t value) {
     __asm__ volatile("outl %0, %1" ::"a"(value), "Nd"(port));
 }
@@ -93,6 +96,12 @@ static inline uint8_t toro_in8(uint16_t port) {
     uint8_t value;
     __asm__ volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
     return value;
+}
+
+/// Reads `count` bytes from a port into memory, in one instruction: one exit of the guest under
+/// hardware virtualization.
+static inline void toro_in_bytes(uint16_t port, void *_Nonnull memory, size_t count) {
+    __asm__ volatile("rep insb" : "+D"(memory), "+c"(count) : "d"(port) : "memory");
 }
 
 static inline uint64_t toro_rdtsc(void) {

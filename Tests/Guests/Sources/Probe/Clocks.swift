@@ -12,7 +12,9 @@ enum Clocks {
                     guard Core.clock.now >= first else { throw .failed("time went backwards") }
                 }
                 guard let time = Core.clock.wallTime else { throw .failed("no wall time") }
-                print("wall " + String(time.seconds))
+                let digits = String(time.nanoseconds)
+                let zeros = String(repeating: "0", count: 9 - digits.utf8.count)
+                print("wall " + String(time.seconds) + "." + zeros + digits)
             },
             // Time zero is the first instruction of the guest.
             Experiment("uptime") { _ in print("uptime " + String(Core.clock.now.nanoseconds)) },

@@ -99,3 +99,6 @@ int32_t toro_pipe(int32_t *_Nonnull ends);
 
 /// A close-on-exec descriptor of a folder that serves to name it only (O_PATH), or -1 with errno.
 int32_t toro_open_folder(const char *_Nonnull path);
+
+/// Has a pipe hold as little as it can; returns how many bytes that is, or 0.
+int32_t toro_narrow_pipe(int32_t pipe);

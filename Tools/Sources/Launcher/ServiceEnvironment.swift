@@ -1,0 +1,82 @@
+import Foundation
+
+/// The environment that a user gives to a service: `--env` and `--env-file`.
+public enum ServiceEnvironment {
+    /// An entry, in which any byte may stand: see ``RawText``.
+    public typealias Entry = (name: String, value: String)
+
+    /// Parses what stands behind `--env`: NAME=VALUE, or NAME for the value it has in this process's
+    /// own environment.
+    public static func entry(_ text: String) throws(LaunchError) -> Entry {
+        try entry(text, "--env")
+    }
+
+    /// Reads a file of such entries, one a line. Empty lines and those that begin with `#` are left
+    /// out. Everything between the first `=` and the line's end is the value, as it is: there are
+    /// no quotes, no escapes and no lines that go on.
+    public static func entries(file path: String) throws(LaunchError) -> [Entry] {
+        let bytes = try contents(path)
+        var entries: [Entry] = []
+        let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        for (index, line) in lines.enumerated() {
+            let line = line.last == UInt8(ascii: "\r") ? line.dropLast() : line
+            guard let first = line.first, first != UInt8(ascii: "#") else { continue }
+            entries.append(try entry(RawText.string(of: line), "\(path):\(index + 1)"))
+        }
+        return entries
+    }
+
+    /// What is wrong is said without the value, which may be a secret.
+    private static func entry(_ text: String, _ place: String) throws(LaunchError) -> Entry {
+        let mark = text.firstIndex(of: "=") ?? text.endIndex
+        let name = String(text[..<mark])
+        guard !name.isEmpty else {
+            throw .usage("\(place): an entry is NAME=VALUE or NAME, and this one has no name")
+        }
+        if mark < text.endIndex { return (name, String(text[text.index(after: mark)...])) }
+        // SAFETY: the name is a C string for the call, and what it returns is copied at once.
+        let value: [UInt8]? = unsafe (RawText.bytes(of: name) + [0]).withUnsafeBufferPointer {
+            unsafe $0.withMemoryRebound(to: CChar.self) { name in
+                guard let found = unsafe name.baseAddress.flatMap({ unsafe getenv($0) }) else {
+                    return nil
+                }
+                return unsafe UnsafeRawBufferPointer(start: found, count: strlen(found)).map { $0 }
+            }
+        }
+        guard let value else {
+            throw .usage("\(place): \(name) has no value here; give it one, or write \(name)=VALUE")
+        }
+        return (name, RawText.string(of: value))
+    }
+
+    /// The bytes of a file or a pipe, no more than a guest takes.
+    private static func contents(_ path: String) throws(LaunchError) -> [UInt8] {
+        // SAFETY: the path is a C string for the call.
+        let file = unsafe open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
+        guard file >= 0 else { throw .usage("cannot read \(path): \(reason(errno))") }
+        defer { close(file) }
+        var bytes: [UInt8] = []
+        while true {
+            var block = [UInt8](repeating: 0, count: 16384)
+            // SAFETY: at most the array's length is written.
+            let count = unsafe block.withUnsafeMutableBytes {
+                unsafe read(file, $0.baseAddress, $0.count)
+            }
+            if count == 0 { return bytes }
+            if count > 0 {
+                bytes += block.prefix(count)
+            } else if errno == EAGAIN {
+                awaitReadable([file, Interrupts.reader])
+                try Interrupts.check()
+            } else if errno != EINTR {
+                throw .usage("cannot read \(path): \(reason(errno))")
+            }
+            // Comments may be long, but not for ever.
+            guard bytes.count <= 4 * Handover.limit else {
+                throw .usage(
+                    "\(path) is longer than \(4 * Handover.limit) bytes, and a guest takes "
+                        + "\(Handover.limit) at most")
+            }
+        }
+    }
+}
