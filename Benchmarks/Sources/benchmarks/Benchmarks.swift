@@ -26,7 +26,7 @@ import Launcher
 
     func run() throws {
         var report = Report()
-        let builder = try ImageBuild(root: root)
+        let builder = try ImageBuild(root: root, configuration: .release)
         let hello = try builder.build(package: root + "/Samples/HelloWorld")
         let web = try builder.build(package: root + "/Samples/StaticWebServer")
         for (name, image) in [("HelloWorld", hello), ("StaticWebServer", web)] {
@@ -34,7 +34,9 @@ import Launcher
             report.add("\(name), stripped", Double(size.bytes), "bytes")
             report.add("\(name), symbols", Double(size.symbols), "")
         }
-        try measureRebuild(builder, &report)
+        for configuration in BuildConfiguration.allCases {
+            try measureRebuild(configuration, &report)
+        }
         try measureBoot(hello, &report)
         try measureStart(
             builder.build(package: root + "/Tests/Guests", product: "Probe"), &report)
@@ -61,15 +63,20 @@ import Launcher
 
     // MARK: Building and booting
 
-    private func measureRebuild(_ builder: ImageBuild, _ report: inout Report) throws {
+    private func measureRebuild(
+        _ configuration: BuildConfiguration, _ report: inout Report
+    ) throws {
+        let builder = try ImageBuild(root: root, configuration: configuration)
         let folder = root + "/Samples/StaticWebServer"
         let source = folder + "/Sources/StaticWebServer/StaticWebServer.swift"
+        _ = try builder.build(package: folder)
         var times: [Double] = []
         for _ in 0..<3 {
             try FileManager.default.setAttributes([.modificationDate: Date()], ofItemAtPath: source)
             times.append(try time { _ = try builder.build(package: folder) })
         }
-        report.add("rebuild after touching the microservice", samples: times, "ms")
+        report.add(
+            "rebuild after touching the microservice, \(configuration)", samples: times, "ms")
     }
 
     private func measureBoot(_ hello: Image, _ report: inout Report) throws {

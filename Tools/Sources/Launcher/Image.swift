@@ -10,6 +10,8 @@ public struct Image: Sendable {
     public let size: Int
     /// What it needs.
     public let manifest: Manifest
+    /// How it was built; nil if that was not done just now.
+    public let configuration: BuildConfiguration?
 
     /// A file beside the image that looks like its symbols and is another build's, if one was found
     /// and no better one.
@@ -25,6 +27,7 @@ public struct Image: Sendable {
             throw .usage("\(file) is neither a package's folder nor an ELF image")
         }
         path = file
+        configuration = nil
         let built = file.hasSuffix(".image") ? [String(file.dropLast(6))] : []
         let beside = [file + ".debug"] + built
         let elf = ELFImage([UInt8](bytes))
@@ -46,8 +49,12 @@ public struct Image: Sendable {
         }
     }
 
-    init(path: String, symbols: String, size: Int, manifest: Manifest) {
+    init(
+        path: String, symbols: String, size: Int, manifest: Manifest,
+        configuration: BuildConfiguration
+    ) {
         self.path = path
+        self.configuration = configuration
         self.symbols = symbols
         staleSymbols = nil
         self.size = size

@@ -5,8 +5,8 @@ public struct ImageBuild: Sendable {
     private let sdk: GuestSDK
 
     /// A builder for the Toro in folder `root`; the SDK bundle is kept below `root/.build`.
-    public init(root: String) throws(LaunchError) {
-        sdk = try GuestSDK(root: root, below: ".build/toro")
+    public init(root: String, configuration: BuildConfiguration) throws(LaunchError) {
+        sdk = try GuestSDK(root: root, below: ".build/toro", configuration: configuration)
     }
 
     /// Builds the image of the package in `folder`: `product`, or what its manifest names, or what
@@ -28,19 +28,20 @@ public struct ImageBuild: Sendable {
             swift,
             [
                 "build", "--package-path", folder, "--scratch-path", scratch,
-                "--swift-sdks-path", sdk.folder, "--swift-sdk", GuestSDK.name,
-                "--disable-build-manifest-caching", "-c", "release", "--product", product,
+                "--swift-sdks-path", sdk.folder, "--swift-sdk", sdk.name,
+                "--disable-build-manifest-caching", "-c", sdk.configuration.rawValue,
+                "--disable-index-store", "--product", product,
                 "-Xswiftc", "-file-prefix-map", "-Xswiftc", folder + "=.",
             ], onOutput: onOutput)
         guard built.status == 0 else {
             throw LaunchError("the build of \(product) failed:\n" + built.output)
         }
-        let symbols = scratch + "/release/" + product
+        let symbols = "\(scratch)/\(sdk.configuration.rawValue)/\(product)"
         let path = symbols + ".image"
         guard let strip = Command.findTool("llvm-objcopy") ?? Command.find("objcopy") else {
             throw .missing("llvm-objcopy is not in PATH; it comes with the Swift toolchain")
         }
-        let note = scratch + "/" + product + ".note"
+        let note = symbols + ".note"
         guard
             FileManager.default.createFile(
                 atPath: note, contents: ImageNote.encode(manifest.embedded))
@@ -57,6 +58,6 @@ public struct ImageBuild: Sendable {
         let attributes = try? FileManager.default.attributesOfItem(atPath: path)
         return Image(
             path: path, symbols: symbols, size: attributes?[.size] as? Int ?? 0,
-            manifest: manifest)
+            manifest: manifest, configuration: sdk.configuration)
     }
 }

@@ -2,17 +2,15 @@ import Foundation
 
 /// The most an image may have, from the file `size-budget.json` beside a Package.swift.
 public struct SizeBudget: Codable, Equatable, Sendable {
-    /// The bytes of the stripped image.
+    /// The bytes of the stripped release image.
     public var bytes: Int
-    /// The functions and objects in it.
-    public var symbols: Int
 
     /// The budget of the package in `folder`; nil if it has none.
     public init?(package folder: String) throws(LaunchError) {
         let path = folder + "/size-budget.json"
         guard let data = FileManager.default.contents(atPath: path) else { return nil }
         guard let budget = try? JSONDecoder().decode(SizeBudget.self, from: data) else {
-            throw .usage("\(path) must hold {\"bytes\": NUMBER, \"symbols\": NUMBER}")
+            throw .usage("\(path) must hold {\"bytes\": NUMBER}")
         }
         self = budget
     }

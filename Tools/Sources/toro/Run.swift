@@ -35,6 +35,8 @@ struct Run: ParsableCommand {
     var environment: [String] = []
     @Option(help: "A file of such entries, one a line; # begins a comment, and nothing is quoted.")
     var envFile: [String] = []
+    @Option(name: .shortAndLong, help: "How a package is built: debug (the default) or release.")
+    var configuration: BuildConfiguration?
     @Flag(name: .shortAndLong, help: "Says nothing but what the guest says.") var quiet = false
     @Argument(parsing: .postTerminator, help: "The service's arguments, behind --.")
     var arguments: [String] = []
@@ -58,8 +60,9 @@ struct Run: ParsableCommand {
                 machine, shares: needs.shares(given: shares), ports: needs.ports(given: ports),
                 device: Toro.vsockDevice)
             let name = URL(fileURLWithPath: image.path).deletingPathExtension().lastPathComponent
+            let built = image.configuration.map { ", built for \($0)" } ?? ""
             say(
-                "booting \(name): \(image.size) bytes, \(machine.memory) of RAM, "
+                "booting \(name): \(image.size) bytes\(built), \(machine.memory) of RAM, "
                     + "\(machine.accelerator.resolved.rawValue.uppercased())")
             launch.onReady = { port in
                 let need = image.manifest.ports?.first { $0.guest == port.guestPort }
@@ -104,7 +107,12 @@ struct Run: ParsableCommand {
         guard unsafe FileManager.default.fileExists(atPath: full, isDirectory: &isFolder) else {
             throw LaunchError.usage("there is no \(path)")
         }
-        guard isFolder.boolValue else { return (try Image(file: full), nil) }
-        return (try Toro.build(full, quiet: quiet), full)
+        guard isFolder.boolValue else {
+            guard configuration == nil else {
+                throw LaunchError.usage("\(path) is an image: it is built already, without -c")
+            }
+            return (try Image(file: full), nil)
+        }
+        return (try Toro.build(full, configuration ?? .debug, quiet: quiet), full)
     }
 }

@@ -8,30 +8,42 @@ struct SDK: ParsableCommand {
 
     struct Install: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Makes the SDK of the installed toolchain and gives it to SwiftPM.",
+            abstract: "Makes the SDKs of the installed toolchain and gives them to SwiftPM.",
             discussion: """
                 Afterwards Swift builds guests without toro:
 
-                  swift build --swift-sdk \(GuestSDK.name) -c release
+                  \(command(for: .debug))
+                  \(command(for: .release))
                 """)
 
         func run() throws {
             try Toro.reporting {
-                let sdk = try GuestSDK(root: Toro.root, below: ".build/toro")
                 guard let swift = Command.find("swift") else {
                     throw LaunchError.missing("swift is not in PATH")
                 }
-                let known = try Command.capture(swift, ["sdk", "list"])
-                if known.output.split(separator: "\n").contains(Substring(GuestSDK.name)) {
-                    _ = try Command.capture(swift, ["sdk", "remove", GuestSDK.name])
+                for configuration in BuildConfiguration.allCases {
+                    try install(configuration, swift)
+                    print("installed: \(Install.command(for: configuration))")
                 }
-                let installed = try Command.capture(swift, ["sdk", "install", sdk.bundle])
-                guard installed.status == 0 else {
-                    throw LaunchError("swift sdk install failed:\n" + installed.output)
-                }
-                print("installed: swift build --swift-sdk \(GuestSDK.name) -c release")
                 return 0
             }
+        }
+
+        private func install(_ configuration: BuildConfiguration, _ swift: String) throws {
+            let sdk = try GuestSDK(
+                root: Toro.root, below: ".build/toro", configuration: configuration)
+            let known = try Command.capture(swift, ["sdk", "list"])
+            if known.output.split(separator: "\n").contains(Substring(sdk.name)) {
+                _ = try Command.capture(swift, ["sdk", "remove", sdk.name])
+            }
+            let installed = try Command.capture(swift, ["sdk", "install", sdk.bundle])
+            guard installed.status == 0 else {
+                throw LaunchError("swift sdk install failed:\n" + installed.output)
+            }
+        }
+
+        private static func command(for configuration: BuildConfiguration) -> String {
+            "swift build --swift-sdk \(GuestSDK.name(configuration)) -c \(configuration)"
         }
     }
 }

@@ -10,6 +10,10 @@ struct Test: ParsableCommand {
     @Flag(help: "Puts bugs into a copy of the sources, one by one: the fuzzers must find each.")
     var planted = false
 
+    @Option(
+        name: .shortAndLong, help: "How the guests that are booted are built: debug or release.")
+    var configuration = BuildConfiguration.debug
+
     @Argument(help: "Runs only the tests whose names match this regular expression.")
     var filter: String?
 
@@ -28,8 +32,9 @@ struct Test: ParsableCommand {
             for (name, folder) in parts {
                 var arguments = [
                     // What is lost at exit is the test runner's.
-                    "ASAN_OPTIONS=detect_leaks=0", swift, "test", "--package-path",
-                    Toro.root + folder, "--disable-build-manifest-caching",
+                    "ASAN_OPTIONS=detect_leaks=0", "TORO_TEST_CONFIGURATION=\(configuration)",
+                    swift, "test", "--package-path", Toro.root + folder,
+                    "--disable-build-manifest-caching",
                 ]
                 // The units read hostile bytes through pointers: no read out of bounds passes.
                 if folder.isEmpty {

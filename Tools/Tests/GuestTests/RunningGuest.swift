@@ -138,6 +138,11 @@ enum Images {
         url.deletingLastPathComponent()
     }.path
 
+    /// How the images are built: what `toro test -c` was told.
+    static let configuration =
+        ProcessInfo.processInfo.environment["TORO_TEST_CONFIGURATION"]
+        .flatMap(BuildConfiguration.init(rawValue:)) ?? .debug
+
     private static let builtProbe = Result { try build("Probe") }
     private static let builtWebProbe = Result { try build("WebProbe") }
 
@@ -145,7 +150,8 @@ enum Images {
     static func webProbe() throws -> Image { try builtWebProbe.get() }
 
     private static func build(_ product: String) throws -> Image {
-        try ImageBuild(root: root).build(package: root + "/Tests/Guests", product: product)
+        try ImageBuild(root: root, configuration: configuration)
+            .build(package: root + "/Tests/Guests", product: product)
     }
 
     /// The vsock device, which the tests' build has put beside the test program.

@@ -41,11 +41,11 @@ enum Protection {
     }
 
     @inline(never) private static func store(to address: UInt) {
-        unsafe UnsafeMutablePointer<UInt64>(bitPattern: address).unsafelyUnwrapped.pointee = 1
+        unsafe unsafeBitCast(address, to: UnsafeMutablePointer<UInt64>.self).pointee = 1
     }
 
     @inline(never) private static func load(from address: UInt) -> UInt64 {
-        unsafe UnsafePointer<UInt64>(bitPattern: address).unsafelyUnwrapped.pointee
+        unsafe unsafeBitCast(address, to: UnsafePointer<UInt64>.self).pointee
     }
 
     private static func call(_ address: UInt) {
