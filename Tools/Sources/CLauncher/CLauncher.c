@@ -5,9 +5,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -119,6 +122,14 @@ static int fork_guarded(void) {
     return 0;
 }
 
+// As many descriptors as the system grants: a daemon needs two for each file that a guest has open.
+static void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 pid_t toro_start(const struct toro_part *part, struct toro_failure *failure) {
     int report[2];
     failure->stage = TORO_STAGE_FORK;
@@ -138,7 +149,10 @@ pid_t toro_start(const struct toro_part *part, struct toro_failure *failure) {
     }
     if (child == 0) {
         struct toro_failure mine = {.stage = TORO_STAGE_DESCRIPTORS};
-        if (!part->is_tree) setpgid(0, 0);
+        if (!part->is_tree) {
+            setpgid(0, 0);
+            raise_descriptor_limit();
+        }
         reset_signals();
         if (set_descriptors(part) != 0) goto failed;
         if (toro_confine(part, &launcher, &mine.stage) != 0) goto failed;
@@ -255,4 +269,39 @@ int32_t toro_narrow_pipe(int32_t pipe) {
     (void)fcntl(pipe, F_SETPIPE_SZ, 1);
     int size = fcntl(pipe, F_GETPIPE_SZ);
     return size < 0 ? 0 : size;
+}
+
+int32_t toro_memory_file(const void *bytes, size_t count) {
+    int file = memfd_create("toro", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (file < 0) return -1;
+    for (size_t done = 0; done < count;) {
+        ssize_t written = write(file, (const char *)bytes + done, count - done);
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) goto failed;
+        done += (size_t)written;
+    }
+    int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+    if (fcntl(file, F_ADD_SEALS, seals) == 0) return file;
+failed:;
+    int error = errno;
+    close(file);
+    errno = error;
+    return -1;
+}
+
+int32_t toro_try_kvm(void) {
+    int device = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (device < 0) return errno;
+    int error = 0;
+    if (ioctl(device, KVM_GET_API_VERSION, 0) != KVM_API_VERSION) {
+        error = ENOTSUP;
+    } else {
+        int machine = ioctl(device, KVM_CREATE_VM, 0);
+        if (machine < 0)
+            error = errno;
+        else
+            close(machine);
+    }
+    close(device);
+    return error;
 }

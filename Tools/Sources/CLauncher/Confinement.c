@@ -294,6 +294,22 @@ static int mount_folder(const char *place, int is_read_only) {
     return chdir("/");
 }
 
+// Becomes the user that the part runs as, with no groups but its own.
+static int become_user(const struct toro_part *part) {
+    gid_t groups[] = {part->extra_group};
+    if (syscall(SYS_setgroups, part->extra_group == 0 ? 0 : 1, groups) != 0) return -1;
+    if (syscall(SYS_setresgid, part->group, part->group, part->group) != 0) return -1;
+    return (int)syscall(SYS_setresuid, part->user, part->user, part->user);
+}
+
+// Gives up all capabilities. With no new privileges, exec gives root none back.
+static int drop_capabilities(void) {
+    if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) return -1;
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    return (int)syscall(SYS_capset, &header, none);
+}
+
 int toro_confine(const struct toro_part *part, const struct toro_launcher *launcher, int32_t *stage) {
     *stage = TORO_STAGE_FOLDER;
     if (part->folder >= 0 && fchdir(part->folder) != 0) return -1;
@@ -302,6 +318,9 @@ int toro_confine(const struct toro_part *part, const struct toro_launcher *launc
     if (enter_namespace(part, launcher) != 0) return -1;
     *stage = TORO_STAGE_FOLDER;
     if (part->folder >= 0 && mount_folder(part->place, part->is_read_only) != 0) return -1;
+    *stage = TORO_STAGE_USER;
+    if (part->changes_user && become_user(part) != 0) return -1;
+    if (part->is_powerless && drop_capabilities() != 0) return -1;
     *stage = TORO_STAGE_FILTER;
     if (part->is_restricted && restrict_files() != 0) return -1;
     return 0;

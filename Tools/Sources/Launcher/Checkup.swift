@@ -14,14 +14,14 @@ public struct Checkup: Sendable {
     /// The Swift release that Toro is written for. Embedded Swift changes with each.
     public static let supportedSwift = "6.3"
 
-    /// Looks at everything; `device` is the path of `toro-vsock-device`, if it was found.
+    /// Looks at everything, and tries what serves a guest; `device` is the path of `toro-vsock-device`, if it was found.
     public static func all(device: String?) -> [Checkup] {
         [
             swift(), embedded(), program("llvm-objcopy", "for stripped images", needed: true),
             program("llvm-symbolizer", "for file and line in panic reports", needed: false),
             program("swift-demangle", "for names in panic reports", needed: false), qemu(),
-            daemon(), vsock(device), acceleration(), shares(),
-        ]
+            daemon(), vsock(device), acceleration(),
+        ] + trials(device)
     }
 
     private static func swift() -> Checkup {
@@ -91,24 +91,81 @@ public struct Checkup: Sendable {
     }
 
     private static func acceleration() -> Checkup {
-        let isKVM = Accelerator.auto.resolved == .kvm
+        let result =
+            switch Accelerator.Hardware.found {
+            case .works:
+                Accelerator.kvm.deviceAccess.isShared
+                    ? "KVM: a virtual machine was made"
+                    : "KVM; /dev/kvm is for root only, so QEMU stays root, without capabilities: "
+                        + "chgrp kvm /dev/kvm && chmod 660 /dev/kvm"
+            case .lacking: "TCG: the processor has no virtualization here, guests run slower"
+            case .refused(EACCES):
+                "TCG: /dev/kvm is not for this user: usermod -aG kvm USER, and log in again"
+            case .refused(ENOENT): "TCG: there is no /dev/kvm: modprobe kvm_intel or kvm_amd"
+            case .refused(let error): "TCG: /dev/kvm cannot be used: \(reason(error))"
+            }
         return Checkup(
-            subject: "acceleration",
-            result: isKVM ? "KVM" : "TCG: no usable hardware virtualization, guests run slower",
-            isFine: isKVM, isNeeded: false)
+            subject: "acceleration", result: result,
+            isFine: Accelerator.Hardware.found == .works, isNeeded: false)
     }
 
-    /// A read-only share needs a mount namespace, and for a user who is not root a user namespace.
-    private static func shares() -> Checkup {
-        let limit = try? String(
-            contentsOfFile: "/proc/sys/user/max_user_namespaces", encoding: .utf8)
-        let count = limit.flatMap { Int($0.trimmingCharacters(in: .whitespacesAndNewlines)) } ?? 0
-        let isFine = geteuid() == 0 || count > 0
+    /// Boots a guest of a few instructions with each of the things that can serve one.
+    private static func trials(_ device: String?) -> [Checkup] {
+        guard (try? Machine.qemu()) != nil else { return [] }
+        var result = [trial("a guest", needed: true) { () throws(LaunchError) in try Trial.run() }]
+        if (try? FileDaemon.installed()) != nil {
+            result += [
+                trial("a read-only share", needed: false) { () throws(LaunchError) in
+                    try Trial.run(share: "ro")
+                },
+                trial("a writable share", needed: false) { () throws(LaunchError) in
+                    try Trial.run(share: "rw")
+                },
+            ]
+        }
+        if let device {
+            result.append(
+                trial("a published port", needed: true) { () throws(LaunchError) in
+                    try Trial.run(device: device)
+                })
+        }
+        return result + [lowPorts()]
+    }
+
+    private static func trial(
+        _ subject: String, needed: Bool, _ body: () throws(LaunchError) -> Int
+    ) -> Checkup {
+        do throws(LaunchError) {
+            return Checkup(
+                subject: subject, result: "tried, took \(try body()) ms", isFine: true,
+                isNeeded: needed)
+        } catch {
+            return Checkup(
+                subject: subject, result: error.description, isFine: false, isNeeded: needed)
+        }
+    }
+
+    /// Whether a port below 1024 can be bound; one that is in use could be.
+    private static func lowPorts() -> Checkup {
+        let file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(file) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = in_port_t(80).bigEndian
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        // SAFETY: the structure is the length that the call is told.
+        let isFine = unsafe withUnsafeBytes(of: &address) { raw in
+            guard let base = raw.baseAddress else { return false }
+            return unsafe bind(
+                file, base.assumingMemoryBound(to: sockaddr.self), socklen_t(raw.count)) == 0
+                || errno == EADDRINUSE
+        }
         return Checkup(
-            subject: "read-only shares",
+            subject: "ports below 1024",
             result: isFine
-                ? geteuid() == 0 ? "a mount namespace, as root" : "a user namespace, without root"
-                : "user namespaces are off: sysctl user.max_user_namespaces=10000",
+                ? "can be published"
+                : "need root or CAP_NET_BIND_SERVICE: sysctl -w "
+                    + "net.ipv4.ip_unprivileged_port_start=80",
             isFine: isFine, isNeeded: false)
     }
 }

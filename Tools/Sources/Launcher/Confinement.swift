@@ -25,12 +25,74 @@ struct Confinement {
         var isReadOnly: Bool
     }
 
+    /// A user that a part runs as.
+    struct User: Equatable {
+        var user: UInt32
+        var group: UInt32
+        /// A further group; 0 for none.
+        var extraGroup: UInt32 = 0
+    }
+
     var namespace = Namespace.none
+    /// The user that it becomes; nil for whoever starts it. Only without a namespace.
+    var user: User?
+    /// Whether it has no capabilities, even as root.
+    var isPowerless = false
     /// The folder that is put into its namespace.
     var view: View?
     /// Whether it can make no files with set-id bits, device nodes or file capabilities, nor gain
     /// privileges from any that there are.
     var isRestricted = false
+}
+
+extension Part.Start {
+    /// The ways to start the part with no more rights than it needs, the better ones first.
+    ///
+    /// A part of root's runs as a user that nobody else is and that owns no file, so that parts
+    /// cannot reach each other either; the numbers are from a range that systemd leaves unused
+    /// (UIDS-GIDS.md). Where a user namespace has fewer users it is nobody, or stays who it is.
+    /// `extraGroup` is a group that the part needs besides; 0 for none.
+    func unprivileged(extraGroup: UInt32 = 0, mayChangeUser: Bool = true) -> [Part.Start] {
+        var users: [Confinement.User?] = [nil]
+        if geteuid() == 0, mayChangeUser, Capabilities.mayChangeUser {
+            let number = 0x7000_0000 | UInt32.random(in: 0..<1 << 27)
+            users = [
+                .init(user: number, group: number, extraGroup: extraGroup),
+                .init(user: 65534, group: 65534, extraGroup: extraGroup), nil,
+            ]
+        }
+        return users.map { user in
+            var start = self
+            start.confinement.user = user
+            start.confinement.isPowerless = true
+            start.confinement.isRestricted = true
+            return start
+        }
+    }
+}
+
+/// A file in memory that nobody can change. A part opens it by its path, whoever it runs as: the
+/// file on disk may be for root only.
+final class SealedFile {
+    private let descriptor: Int32
+    /// What a part inherits.
+    var inherited: [Int32] { [descriptor] }
+    /// Its path in a process that inherited it.
+    var path: String { "/proc/self/fd/\(descriptor)" }
+
+    /// A copy of a file.
+    init(copying file: String) throws(LaunchError) {
+        guard let bytes = FileManager.default.contents(atPath: file) else {
+            throw .usage("cannot read \(file)")
+        }
+        // SAFETY: the pointer and the length are the data's.
+        descriptor = unsafe bytes.withUnsafeBytes { raw in
+            unsafe toro_memory_file(raw.baseAddress, raw.count)
+        }
+        guard descriptor >= 0 else { throw LaunchError("no memory for \(file): \(reason(errno))") }
+    }
+
+    deinit { close(descriptor) }
 }
 
 /// A folder that was opened once. What its path leads to later changes nothing.

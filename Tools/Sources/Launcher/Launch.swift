@@ -63,6 +63,7 @@ public final class Launch {
         try Interrupts.check()
         let (listener, connection) = try socketPair()
         inherited.append(connection)
+        defer { withExtendedLifetime(share) {} }
         let part: Part
         do throws(LaunchError) {
             part = try Part(anyOf: share.starts(daemon, listener: listener))
@@ -162,12 +163,17 @@ public final class Launch {
 
     private func startQEMU(output: Int32) throws(LaunchError) -> Part {
         defer { close(output) }
+        let image = try SealedFile(copying: machine.image)
+        machine.image = image.path
         let handover = try Handover(machine)
-        let qemu = try Part(
-            Part.Start(
-                name: "QEMU", program: Machine.qemu(),
-                arguments: machine.qemuArguments + handover.options,
-                output: output, kept: inherited + handover.readers))
+        let start = Part.Start(
+            name: "QEMU", program: try Machine.qemu(),
+            arguments: machine.qemuArguments + handover.options, output: output,
+            kept: inherited + image.inherited + handover.readers)
+        let needs = machine.accelerator.resolved.deviceAccess
+        let starts = start.unprivileged(extraGroup: needs.group, mayChangeUser: needs.isShared)
+        defer { withExtendedLifetime(image) {} }
+        let qemu = try Part(anyOf: starts)
         handover.begin()
         parts.append(qemu)
         return qemu
@@ -214,7 +220,8 @@ public final class Launch {
 
 /// The folder where a socket is for an instant, for its user only.
 struct RunFolder {
-    private let path: String
+    /// Its path.
+    let path: String
 
     /// Where the socket goes.
     var socket: String { path + "/socket" }

@@ -8,20 +8,6 @@ public enum Accelerator: String, Sendable, CaseIterable {
     case kvm
     /// QEMU's translator.
     case tcg
-
-    /// KVM or TCG. A `/dev/kvm` on a processor without virtualization is a software KVM, which is
-    /// thousands of times slower than TCG.
-    public var resolved: Accelerator {
-        guard self == .auto else { return self }
-        let flags = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
-        let words = Set(flags.split(whereSeparator: { $0 == " " || $0 == "\n" }))
-        guard words.contains("vmx") || words.contains("svm") else { return .tcg }
-        // SAFETY: the path is a C string for the call.
-        let file = unsafe open("/dev/kvm", O_RDWR | O_CLOEXEC)
-        guard file >= 0 else { return .tcg }
-        close(file)
-        return .kvm
-    }
 }
 
 /// A microvm: what QEMU is told.
@@ -78,7 +64,9 @@ public struct Machine: Sendable {
             "-m", memory, "-object", "memory-backend-memfd,id=mem,size=\(memory),share=on",
             "-smp", processors, "-kernel", image,
             "-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio",
-            "-no-reboot", "-device", "isa-debug-exit,iobase=0x501,iosize=4",
+            "-no-reboot", "-sandbox",
+            "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny", "-device",
+            "isa-debug-exit,iobase=0x501,iosize=4",
             "-global", "virtio-mmio.force-legacy=false",
         ]
         for (index, share) in shares.enumerated() {

@@ -36,7 +36,7 @@ final class Part {
     /// Starts a process. The calling thread must live as long as the process is needed.
     convenience init(_ start: Start) throws(LaunchError) { try self.init(anyOf: [start]) }
 
-    /// Starts a process in the first of several ways that the host has the namespaces for.
+    /// Starts a process in the first of several ways that the host has the namespaces and users for.
     convenience init(anyOf starts: [Start]) throws(LaunchError) {
         for start in starts.dropLast() {
             var failure = toro_failure()
@@ -44,7 +44,9 @@ final class Part {
                 self.init(start, process)
                 return
             }
-            guard Part.lacksNamespace(failure) else { throw Part.explain(failure, start) }
+            guard Part.lacksNamespace(failure) || Part.lacksUser(failure) else {
+                throw Part.explain(failure, start)
+            }
         }
         guard let last = starts.last else { throw LaunchError("there is nothing to start") }
         var failure = toro_failure()
@@ -98,13 +100,17 @@ final class Part {
     ) -> pid_t {
         let confinement = start.confinement
         let view = confinement.view
-        let (namespace, user, group) = numbers(confinement.namespace)
+        var (namespace, user, group) = numbers(confinement.namespace)
+        if let other = confinement.user { (user, group) = (other.user, other.group) }
         return unsafe (view?.place ?? "/").withCString { place in
             var part = unsafe toro_part(
                 program: program, arguments: words,
                 standard: (start.input ?? -1, start.output ?? errors, errors),
                 kept: kept.baseAddress, kept_count: kept.count,
                 namespace: Int32(namespace.rawValue), user: user, group: group,
+                changes_user: confinement.user == nil ? 0 : 1,
+                extra_group: confinement.user?.extraGroup ?? 0,
+                is_powerless: confinement.isPowerless ? 1 : 0,
                 folder: view?.folder.descriptor ?? -1, place: place,
                 is_read_only: view?.isReadOnly == true ? 1 : 0,
                 is_restricted: confinement.isRestricted ? 1 : 0, is_tree: start.isTree ? 1 : 0)
@@ -128,6 +134,11 @@ final class Part {
         let stage = UInt32(bitPattern: failure.stage)
         return stage == TORO_STAGE_NAMESPACE.rawValue
             || stage == TORO_STAGE_FOLDER.rawValue && [EPERM, EACCES].contains(failure.error)
+    }
+
+    /// Whether it was that there is no such user here, or that one may not become it.
+    private static func lacksUser(_ failure: toro_failure) -> Bool {
+        UInt32(bitPattern: failure.stage) == TORO_STAGE_USER.rawValue
     }
 
     private static func explain(_ failure: toro_failure, _ start: Start) -> LaunchError {

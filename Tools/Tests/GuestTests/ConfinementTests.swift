@@ -58,6 +58,24 @@ import ToroCore
         #expect(text.contains("sysctl -w user.max_user_namespaces"), "\(text)")
     }
 
+    /// What doctor says is what a run would meet: it tries.
+    @Test func doctorTriesWhatItJudges() throws {
+        let run = try ToroProcess(["doctor"])
+        #expect(run.status() == 0, "\(run.output)")
+        for subject in ["a guest", "a read-only share", "a writable share", "a published port"] {
+            #expect(run.output.contains("ok       \(subject): tried"), "\(run.output)")
+        }
+        let poor = try ToroProcess(
+            ["doctor"],
+            prefix: shell("echo 0 >/proc/sys/user/max_user_namespaces")
+                + ConfinementTests.container)
+        #expect(poor.status() == 0, "\(poor.output)")
+        #expect(poor.output.contains("ok       a writable share: tried"), "\(poor.output)")
+        guard !poor.output.contains("ok       a read-only share") else { return }
+        #expect(poor.output.contains("note     a read-only share: cannot give"), "\(poor.output)")
+        #expect(poor.output.contains("sysctl -w user.max_user_namespaces"), "\(poor.output)")
+    }
+
     /// What is mounted below a read-only folder is read-only, too.
     @Test func mountsBelowAReadOnlyFolderAreReadOnly() throws {
         let folder = try folder()
@@ -79,6 +97,74 @@ import ToroCore
         }
         run.signal(SIGINT)
         #expect(run.status() == 130, "\(run.output)")
+    }
+}
+
+/// What the parts of a run of root's may do.
+@Suite(.enabled(if: geteuid() == 0)) struct PartTests {
+    /// What proc_pid_status(5) says of a process.
+    private func status(of pid: Int32) throws -> [String: String] {
+        let text = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
+        let lines = text.split(separator: "\n").map { $0.split(separator: ":", maxSplits: 1) }
+        return Dictionary(
+            uniqueKeysWithValues: lines.filter { $0.count == 2 }.map { line in
+                (
+                    String(line[0]),
+                    line[1].split(whereSeparator: \.isWhitespace).joined(separator: " ")
+                )
+            })
+    }
+
+    /// Even an image that only root may read boots; QEMU is nobody and can become nobody else.
+    @Test func noPartHasRightsThatItDoesNotNeed() throws {
+        let folder = try TestFolder()
+        let image = folder.path + "/private.image"
+        try FileManager.default.copyItem(atPath: try Images.webProbe().path, toPath: image)
+        // SAFETY: the paths are C strings for the calls.
+        #expect(unsafe chmod(image, 0o600) == 0)
+        #expect(unsafe chmod(folder.path, 0o700) == 0)
+        let run = try ToroProcess(
+            ["run", image, "--share", "site=\(folder.path):rw", "--publish", "0:80"],
+            prefix: ["/usr/bin/prlimit", "--nofile=512:2048"])
+        #expect(run.waits(for: "ready: "), "\(run.output)")
+        let parts = run.parts
+        let qemu = try status(of: try #require(parts.first { $0.name.hasPrefix("qemu") }).pid)
+        let user = try #require(qemu["Uid"]?.split(separator: " "))
+        #expect(Set(user).count == 1 && user[0] != "0", "\(qemu)")
+        #expect(qemu["Uid"] == qemu["Gid"] && qemu["Groups"] == "", "\(qemu)")
+        #expect(qemu["CapPrm"] == "0000000000000000")
+        // One filter is the launcher's; the others are those of QEMU's -sandbox.
+        #expect(Int(qemu["Seccomp_filters"] ?? "") ?? 0 >= 2, "\(qemu)")
+        for part in parts {
+            let limits = try String(contentsOfFile: "/proc/\(part.pid)/limits", encoding: .utf8)
+            #expect(limits.contains(/Max open files +2048 +2048/), "\(part.name): \(limits)")
+            let status = try status(of: part.pid)
+            #expect(status["NoNewPrivs"] == "1", "\(part.name)")
+            #expect(status["Seccomp"] == "2", "\(part.name)")
+        }
+        run.signal(SIGINT)
+        #expect(run.status() == 130, "\(run.output)")
+    }
+}
+
+/// What is left to whoever breaks into the vsock device.
+@Suite struct DeviceConfinementTests {
+    private var probe: String {
+        get throws { try #require(Images.tool("ConfinementProbe"), "the probe is not built") }
+    }
+
+    @Test func onlyBytesOfOpenFilesMove() throws {
+        let answer = try Command.capture(try probe, [])
+        #expect(answer.status == 0, "\(answer.output)")
+        let lines = answer.output.split(separator: "\n").map { $0.split(separator: ": ") }
+        let done = lines.filter { $0[1] != "refused" }
+        #expect(done.map { $0[0] } == ["bytes", "memory", "queue", "user"], "\(answer.output)")
+        #expect(done.allSatisfy { $0[1] == "done" })
+        #expect(lines.count > 20)
+    }
+
+    @Test func callsOfAnotherArchitectureKill() throws {
+        #expect(try Command.capture(try probe, ["compat"]).status == 128 + SIGSYS)
     }
 }
 

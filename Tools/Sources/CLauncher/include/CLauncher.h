@@ -33,8 +33,14 @@ struct toro_part {
     size_t kept_count;
     /// A toro_namespace.
     int32_t namespace;
-    /// Who root of TORO_NAMESPACE_ONE_USER is outside.
+    /// Who root of TORO_NAMESPACE_ONE_USER is outside; or, without a namespace, who it runs as if
+    /// it changes its user.
     uint32_t user, group;
+    int32_t changes_user;
+    /// A further group of who it then is; 0 for none.
+    uint32_t extra_group;
+    /// Whether it has no capabilities, even as root.
+    int32_t is_powerless;
     /// A folder's descriptor; -1 for none. In the part's own namespace that folder, with all that is
     /// mounted below it, is at `place`, a folder that is there already.
     int32_t folder;
@@ -54,6 +60,7 @@ enum toro_stage {
     TORO_STAGE_FORK = 1,
     TORO_STAGE_DESCRIPTORS,
     TORO_STAGE_NAMESPACE,
+    TORO_STAGE_USER,
     TORO_STAGE_FOLDER,
     TORO_STAGE_FILTER,
     TORO_STAGE_EXEC,
@@ -96,6 +103,13 @@ int32_t toro_connect(const char *_Nonnull path);
 
 /// A close-on-exec pipe: `ends[0]` reads what `ends[1]` writes. Returns 0 or an errno.
 int32_t toro_pipe(int32_t *_Nonnull ends);
+
+/// A close-on-exec memory file with these bytes that nobody can change, and anybody can open by its
+/// name in /proc/self/fd; or -1 with errno.
+int32_t toro_memory_file(const void *_Nullable bytes, size_t count);
+
+/// Makes a virtual machine with KVM, and throws it away. Returns 0 or an errno.
+int32_t toro_try_kvm(void);
 
 /// A close-on-exec descriptor of a folder that serves to name it only (O_PATH), or -1 with errno.
 int32_t toro_open_folder(const char *_Nonnull path);
