@@ -41,6 +41,8 @@ let package = Package(
                 "Launcher", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings),
+        .executableTarget(
+            name: "ConfinementProbe", dependencies: ["CHostShims"], path: "Tests/ConfinementProbe"),
         .testTarget(name: "LauncherTests", dependencies: ["Launcher"], swiftSettings: settings),
         .testTarget(
             name: "VsockDeviceTests",
@@ -52,7 +54,7 @@ let package = Package(
         .testTarget(
             name: "GuestTests",
             dependencies: [
-                "Launcher", "toro", "toro-vsock-device",
+                "ConfinementProbe", "Launcher", "toro", "toro-vsock-device",
                 .product(name: "ToroCore", package: "toro"),
                 .product(name: "ToroHost", package: "toro"),
                 .product(name: "ToroTesting", package: "toro"),

@@ -72,6 +72,7 @@ struct PublishOption: ExpressibleByArgument {
             try service.publish(option.address, guestPort: option.guestPort)
         }
         try service.open(socket)
+        try confine()
         try service.run()
     }
 

@@ -61,3 +61,10 @@ int32_t toro_epoll_wait(int32_t epoll, uint64_t *_Nonnull tokens, uint32_t *_Non
 
 /// A full fence: between publishing an index or event and reading the other side's.
 static inline void toro_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
+/// Gives up, for good, what a back end needs no more once its sockets listen. Root becomes `user`;
+/// there are no capabilities and no new privileges; a filter of system calls allows what moves bytes
+/// between what is open, and answers EPERM to everything else: no file is opened, no program
+/// started, no address connected to. Whoever `removes_names` of its Unix sockets at its end keeps its
+/// user and may still remove names. Returns 0, or -1 with errno. x86-64 only.
+int32_t toro_confine_device(uint32_t user, int32_t removes_names);
