@@ -19,15 +19,26 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-collections", exact: "1.6.0"),
         .package(name: "toro", path: ".."),
     ],
     targets: [
         .target(name: "CLauncher"),
         .target(name: "Launcher", dependencies: ["CLauncher"], swiftSettings: settings),
         .target(name: "CHostShims"),
-        .target(name: "VhostUser", dependencies: ["CHostShims"], swiftSettings: settings),
         .target(
-            name: "VsockDevice", dependencies: ["CHostShims", "VhostUser"], swiftSettings: settings),
+            name: "VhostUser",
+            dependencies: [
+                "CHostShims", .product(name: "HeapModule", package: "swift-collections"),
+            ],
+            swiftSettings: settings),
+        .target(
+            name: "VsockDevice",
+            dependencies: [
+                "CHostShims", "VhostUser",
+                .product(name: "DequeModule", package: "swift-collections"),
+            ],
+            swiftSettings: settings),
         .executableTarget(
             name: "toro-vsock-device",
             dependencies: [

@@ -2,8 +2,12 @@
 #define _GNU_SOURCE
 #include "CHostShims.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -64,6 +68,27 @@ ssize_t toro_send(int32_t socket, const void *bytes, size_t length, const int32_
 
 int32_t toro_accept(int32_t listener) {
     return accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+int32_t toro_unsent(int32_t socket) {
+    int count;
+    return ioctl(socket, SIOCOUTQ, &count) == 0 ? count : -1;
+}
+
+ssize_t toro_discard(int32_t socket) {
+    char bytes[1 << 16];
+    return recv(socket, bytes, sizeof bytes, MSG_DONTWAIT);
+}
+
+int32_t toro_error(int32_t socket) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    return getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
+}
+
+int32_t toro_is_unread(int32_t file) {
+    struct pollfd wait = {.fd = file, .events = POLLIN};
+    return poll(&wait, 1, 0) == 1 && (wait.revents & POLLIN) != 0;
 }
 
 int32_t toro_cannot_shrink(int32_t file, uint64_t size) {

@@ -1,5 +1,6 @@
 import CHostShims
 import Glibc
+import HeapModule
 
 /// What can happen to a descriptor.
 public struct Events: OptionSet, Sendable {
@@ -16,6 +17,8 @@ public struct Events: OptionSet, Sendable {
     public static let finished = Events(rawValue: UInt32(TORO_FINISHED))
     /// The peer is gone, or there is an error; always reported.
     public static let broken = Events(rawValue: UInt32(TORO_BROKEN))
+    /// There is an error; always reported.
+    public static let error = Events(rawValue: UInt32(TORO_ERROR))
     /// Report changes only.
     public static let edges = Events(rawValue: TORO_EDGES)
 }
@@ -40,27 +43,39 @@ public final class EventLoop {
         var generation: UInt32 = 0
     }
 
-    private struct Alarm {
+    /// When an alarm is due. Alarms of one time are in the order in which they were set.
+    private struct Deadline: Comparable {
         var time: UInt64
         var id: Int
-        var action: () -> Void
+
+        static func < (left: Deadline, right: Deadline) -> Bool {
+            left.time != right.time ? left.time < right.time : left.id < right.id
+        }
     }
 
     private let epoll: Int32
+    private let clock: () -> UInt64
     private var slots: [Slot] = []
     private var free: [Int] = []
-    private var alarms: [Alarm] = []
+    /// The deadlines of all alarms, and of some that are cancelled and no longer in `alarms`.
+    private var deadlines = Heap<Deadline>()
+    private var alarms: [Int: () -> Void] = [:]
     private var nextAlarm = 0
     private var soon: [() -> Void] = []
     private var isStopped = false
     private var tokens = [UInt64](repeating: 0, count: 64)
     private var events = [UInt32](repeating: 0, count: 64)
 
+    /// How many alarms have gone off.
+    public private(set) var alarmsRung = 0
     /// How often the loop slept and woke again: none while nothing happens.
     public private(set) var wakeups = 0
 
-    /// An empty loop.
-    public init() throws(HostError) {
+    /// An empty loop that lives in the time of `clock`, which is in milliseconds and never goes back.
+    /// While a clock other than the system's stands still, `turn` takes a limit: the loop sleeps in
+    /// the system's time.
+    public init(clock: @escaping () -> UInt64 = EventLoop.monotonic) throws(HostError) {
+        self.clock = clock
         epoll = epoll_create1(Int32(O_CLOEXEC))
         guard epoll >= 0 else { throw .system("cannot make an epoll descriptor") }
     }
@@ -94,18 +109,34 @@ public final class EventLoop {
         free.append(registration.place)
     }
 
-    /// Runs `action` once, after that many milliseconds. Linear in the deadlines there are: for
-    /// the few that are no business of a data path.
+    /// The time, in milliseconds since some moment.
+    public var now: UInt64 { clock() }
+
+    /// Runs `action` once, after that many milliseconds. O(log n) in the alarms that are set.
     @discardableResult
     public func after(milliseconds: Int, _ action: @escaping () -> Void) -> Int {
         nextAlarm += 1
-        let time = EventLoop.now() + UInt64(max(milliseconds, 0))
-        alarms.append(Alarm(time: time, id: nextAlarm, action: action))
+        alarms[nextAlarm] = action
+        deadlines.insert(Deadline(time: now + UInt64(max(milliseconds, 0)), id: nextAlarm))
         return nextAlarm
     }
 
-    /// Forgets a deadline.
-    public func cancel(_ alarm: Int) { alarms.removeAll { $0.id == alarm } }
+    /// Forgets an alarm. O(1) on average: its deadline is dropped when it is met, or when most
+    /// deadlines are of cancelled alarms.
+    public func cancel(_ alarm: Int) {
+        alarms[alarm] = nil
+        guard deadlines.count > 64 + 2 * alarms.count else { return }
+        deadlines = Heap(deadlines.unordered.filter { alarms[$0.id] != nil })
+    }
+
+    /// The first deadline of an alarm that is still set.
+    private var firstDeadline: Deadline? {
+        while let first = deadlines.min {
+            if alarms[first.id] != nil { return first }
+            deadlines.removeMin()
+        }
+        return nil
+    }
 
     /// Runs `action` before the loop sleeps again, after other descriptors had their turn.
     public func next(_ action: @escaping () -> Void) { soon.append(action) }
@@ -121,8 +152,8 @@ public final class EventLoop {
     /// Waits for events, `limit` milliseconds at most, and handles them.
     public func turn(limit: Int? = nil) throws(HostError) {
         var timeout: Int32 = limit.map { Int32(clamping: $0) } ?? -1
-        if let first = alarms.map(\.time).min() {
-            let now = EventLoop.now()
+        if let first = firstDeadline?.time {
+            let now = now
             let left = Int32(clamping: first > now ? first - now : 0)
             timeout = timeout < 0 ? left : min(timeout, left)
         }
@@ -142,16 +173,18 @@ public final class EventLoop {
         ring()
     }
 
+    /// Runs the alarms that are due. Those that they set have their turn later.
     private func ring() {
-        guard !alarms.isEmpty else { return }
-        let now = EventLoop.now()
-        let due = alarms.filter { $0.time <= now }
-        guard !due.isEmpty else { return }
-        alarms.removeAll { $0.time <= now }
-        for alarm in due { alarm.action() }
+        let (now, last) = (now, nextAlarm)
+        while let first = firstDeadline, first.time <= now, first.id <= last {
+            deadlines.removeMin()
+            alarmsRung += 1
+            alarms.removeValue(forKey: first.id)?()
+        }
     }
 
-    private static func now() -> UInt64 {
+    /// The system's time since it was started, in milliseconds.
+    public static func monotonic() -> UInt64 {
         var time = timespec()
         // SAFETY: the structure outlives the call.
         _ = unsafe clock_gettime(CLOCK_MONOTONIC, &time)

@@ -33,6 +33,7 @@ public final class VhostUserSession: EventSource {
         var registration: EventLoop.Registration?
         var call: Int32 = -1
         var ring: Vring?
+        var watch: SignalWatch?
     }
 
     /// Hears of one queue's kicks.
@@ -64,12 +65,30 @@ public final class VhostUserSession: EventSource {
     /// A queue's ring while it can be used.
     public func ring(_ index: Int) -> Vring? { queues[index].ring }
 
-    /// Shows the guest what was completed, with an interrupt if it wants one.
+    /// Shows the guest what was completed, with an interrupt if it wants one; again if it does not
+    /// notice.
     public func signal(_ index: Int) {
-        guard let ring = queues[index].ring, ring.publish(), queues[index].call >= 0 else { return }
+        guard let ring = queues[index].ring, ring.hasNews else { return }
+        if ring.publish() { call(index) }
+        queues[index].watch?.shown()
+    }
+
+    private func call(_ index: Int) {
+        guard queues[index].call >= 0 else { return }
         var one: UInt64 = 1
         // SAFETY: eight bytes of the number.
         _ = unsafe write(queues[index].call, &one, 8)
+    }
+
+    private func watch(_ ring: Vring, _ index: Int) -> SignalWatch {
+        SignalWatch(ring, loop: loop) { [unowned self] in
+            // What the front end has not read yet is not lost, only late.
+            guard toro_is_unread(queues[index].call) == 0 else { return false }
+            call(index)
+            return true
+        } found: { [unowned self] in
+            backend.signalWasLate(index)
+        }
     }
 
     /// Stops using a ring whose guest broke the rules, until the front end starts it again.
@@ -183,9 +202,13 @@ public final class VhostUserSession: EventSource {
         case .getConfig:
             try send(message.reply(try configuration(message)))
             return
+        case .setConfig:
+            // The device's configuration is the host's alone.
+            if message.needsReply { try send(message.reply(UInt64(1).littleEndianBytes)) }
+            return
         case .getVringBase:
             let index = try queue(message)
-            stop(index)
+            halt(index)
             replaceKick(index, by: -1)
             try send(
                 message.reply(
@@ -228,7 +251,7 @@ public final class VhostUserSession: EventSource {
         case .setVringEnable:
             let index = try queue(message)
             queues[index].isEnabled = message.number(at: 4, as: UInt32.self) == 1
-            if queues[index].isEnabled { startIfReady(index) } else { stop(index) }
+            if queues[index].isEnabled { startIfReady(index) } else { halt(index) }
         default: break
         }
     }
@@ -244,11 +267,10 @@ public final class VhostUserSession: EventSource {
         guard let offset: UInt32 = message.number(at: 0), let size: UInt32 = message.number(at: 4),
             size <= 256, message.payload.count == 12 + Int(size)
         else { throw HostError("the front end asked for a configuration that cannot be") }
-        let bytes = (0..<Int(size)).map { index in
-            let place = Int(offset) + index
-            return place < backend.configuration.count ? backend.configuration[place] : 0
-        }
-        return message.payload.prefix(12) + bytes
+        let whole = backend.configuration
+        // An answer without a payload says that there is no such part.
+        guard Int(offset) + Int(size) <= whole.count else { return [] }
+        return Array(message.payload.prefix(12) + whole[Int(offset)..<Int(offset) + Int(size)])
     }
 
     private func setMemory(_ message: VhostUserMessage, _ files: [Int32]) throws(HostError) {
@@ -327,12 +349,23 @@ public final class VhostUserSession: EventSource {
             memory, size: queue.size, descriptors: addresses.descriptors,
             available: addresses.available, used: addresses.used, base: queue.base,
             features: features)
-        if queues[index].ring != nil { backend.queueStarted(index) }
+        guard let ring = queues[index].ring else { return }
+        queues[index].watch = watch(ring, index)
+        backend.queueStarted(index)
+    }
+
+    /// Stops a queue because the front end wants it: what the guest has offered before is taken.
+    private func halt(_ index: Int) {
+        guard queues[index].ring != nil else { return }
+        backend.queueStops(index)
+        stop(index)
     }
 
     private func stop(_ index: Int) {
         guard let ring = queues[index].ring else { return }
         queues[index].base = ring.nextAvailable
+        queues[index].watch?.end()
+        queues[index].watch = nil
         queues[index].ring = nil
         backend.queueStopped(index)
     }

@@ -42,6 +42,12 @@ public enum VringError: Error, Equatable, Sendable, CustomStringConvertible {
     /// The used index when the guest was last told.
     private var signalled: UInt16
     private var suppressed = false
+    /// What the guest wished when it was last shown something.
+    private var shown = Wishes()
+    /// The used_event that an interrupt was last the answer to.
+    private var answered: UInt16?
+    /// What the guest wished when it was notified again.
+    private var reminded: Wishes?
 
     // The chain at hand.
     @unsafe private let segments: UnsafeMutableBufferPointer<iovec>
@@ -195,21 +201,61 @@ public enum VringError: Error, Equatable, Sendable, CustomStringConvertible {
 
     // MARK: Notifications
 
+    /// Whether chains are completed that the guest was not shown.
+    var hasNews: Bool { usedIndex != signalled }
+
     /// Shows the guest what was completed; whether it wants an interrupt for that.
     func publish() -> Bool {
-        guard usedIndex != signalled else { return false }
+        guard hasNews else { return false }
         // SAFETY: the index is at byte 2 of the used ring.
         unsafe toro_store16(used.start + 2, usedIndex)
         toro_fence()
         let old = signalled
         signalled = usedIndex
-        guard hasEventIndex else {
-            // SAFETY: the flags are the first bytes of the available ring.
-            return unsafe toro_load16(available.start) & 1 == 0
-        }
-        // SAFETY: used_event is behind the entries of the available ring.
-        let event = unsafe toro_load16(available.start + 4 + 2 * Int(size))
-        return usedIndex &- event &- 1 < usedIndex &- old
+        shown = wishes
+        guard hasEventIndex else { return shown.interrupt & 1 == 0 }
+        let isWanted = usedIndex &- shown.interrupt &- 1 < usedIndex &- old
+        if isWanted { answered = shown.interrupt }
+        return isWanted
+    }
+
+    /// What a guest says that shows whether it stirs.
+    private struct Wishes: Equatable {
+        /// used_event, or else the flags of the available ring (2.7.7).
+        var interrupt: UInt16 = 0
+        /// The available index.
+        var available: UInt16 = 0
+    }
+
+    private var wishes: Wishes {
+        // SAFETY: used_event is behind the entries of the available ring, whose flags are its first
+        // bytes and whose index is at byte 2.
+        let place = hasEventIndex ? 4 + 2 * Int(size) : 0
+        return unsafe Wishes(
+            interrupt: toro_load16(available.start + place),
+            available: toro_load16(available.start + 2))
+    }
+
+    /// Whether the guest has done anything with this ring since it was reminded of it.
+    var hasStirred: Bool { reminded.map { $0 != wishes } ?? false }
+
+    /// Whether the guest seems to wait for an interrupt for what it was shown already: it asks for
+    /// one, and has taken and offered nothing since. Asked a while after `publish`.
+    var isOverlooked: Bool {
+        let wishes = wishes
+        guard wishes.available == shown.available else { return false }
+        // Without event indices nobody can tell whether the guest has taken what it was shown.
+        guard hasEventIndex else { return wishes.interrupt & 1 == 0 }
+        let isPassed = usedIndex &- wishes.interrupt &- 1 < size
+        // An index that was there and passed before is no wish: the guest is at work.
+        return isPassed && (wishes.interrupt != shown.interrupt || wishes.interrupt == answered)
+    }
+
+    /// The guest was notified again; or if not, whether it stirs is of no interest any more.
+    func remind(_ isReminded: Bool) {
+        let wishes = wishes
+        reminded = isReminded ? wishes : nil
+        if isReminded { answered = wishes.interrupt }
     }
 
     /// Asks the guest for a kick with the next chain; true if there is one already.

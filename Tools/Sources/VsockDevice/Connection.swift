@@ -1,14 +1,12 @@
+import CHostShims
 import Glibc
 import VhostUser
 
 /// A client's socket joined to a port of a guest.
 ///
-/// The guest's side ends with RST, or with SHUTDOWN both ways; what the guest sent before is
-/// written out first, for up to `drainTime`.
+/// The guest's side ends with SHUTDOWN both ways: what the guest sent before still reaches the
+/// client, as long as that takes any of it (see `leave`). It is broken off by RST, from either side.
 final class Connection: EventSource {
-    /// How long a client may take to fetch the last bytes once its guest is done, in milliseconds.
-    static let drainTime = 30_000
-
     /// Packets that are due.
     struct Owed: OptionSet {
         let rawValue: UInt8
@@ -19,36 +17,56 @@ final class Connection: EventSource {
         static let creditRequest = Owed(rawValue: 16)
     }
 
+    enum Phase {
+        /// A request is due or under way.
+        case requesting
+        /// The guest refused, and will be asked again.
+        case refused
+        case established
+        /// The guest is done with the connection: its last bytes are on their way to the client.
+        case draining
+        case over
+    }
+
     let hostPort: UInt32
-    let guestPort: UInt32
-    private let file: Int32
-    private unowned let guest: Guest
-    private var registration: EventLoop.Registration?
-    var credit: Credit
+    let publication: Publication
+    let file: Int32
+    unowned let guest: Guest
+    var registration: EventLoop.Registration?
+    var credit = Credit()
     var owed: Owed = .request
     /// Whether the guest's receive queue knows that something is to be sent.
     var isQueued = false
 
-    private(set) var isEstablished = false
-    private var isReadable = false
-    private var clientFinished = false
+    var phase = Phase.requesting
+    var isReadable = false
+    var clientFinished = false
     private var guestFinished = false
-    private var guestIsDeaf = false
+    var guestIsDeaf = false
+    var isHalfClosed = false
     private var askedForCredit = false
-    /// The guest is done with the connection: only `pending` is left.
-    private var isDraining = false
-    private var drainAlarm: Int?
-    /// Bytes of the guest that the socket had no room for: at most the credit's allocation.
-    private var pending = ByteQueue()
+    /// Bytes of the guest that the socket had no room for.
+    var pending = ByteQueue()
+    /// What the guest's budget is charged.
+    var charge = 0
+    /// The one deadline there is: the next look at what sits in the socket, or the next request.
+    var alarm: Int?
+    var delay = 0
+    /// When the guest first refused, or since when the client has taken nothing.
+    var since: UInt64 = 0
+    /// When a client that has everything is waited for no longer.
+    var lingerEnd: UInt64?
+    /// Bytes of the client that nobody wanted.
+    var dropped = 0
 
+    /// A connection whose socket is `file`, which it closes, also when it cannot be.
     init(
-        _ file: Int32, _ guest: Guest, hostPort: UInt32, guestPort: UInt32, allocation: UInt32
+        _ file: Int32, _ guest: Guest, _ publication: Publication, hostPort: UInt32
     ) throws(HostError) {
         self.file = file
         self.guest = guest
+        self.publication = publication
         self.hostPort = hostPort
-        self.guestPort = guestPort
-        credit = Credit(allocation: allocation)
         do {
             registration = try guest.loop.add(
                 file, [.readable, .writable, .finished, .edges], self)
@@ -56,21 +74,30 @@ final class Connection: EventSource {
             close(file)
             throw error
         }
+        guest.opened()
+        account()
     }
+
+    var guestPort: UInt32 { publication.guestPort }
 
     // MARK: The client's side
 
     func handle(_ events: Events) {
+        if events.contains(.error), toro_error(file) != 0 { return fail() }
         if !events.isDisjoint(with: [.readable, .finished, .broken]) { isReadable = true }
-        if !events.isDisjoint(with: [.writable, .broken]) { flush() }
-        guest.schedule(self)
+        if events.contains(.writable) { flush() }
+        drop()
+        settle()
+        guest.receive.schedule(self)
     }
 
     /// Whether the guest's receive queue has work here.
     var wantsToSend: Bool {
-        if isDraining { return false }
+        if phase == .draining || phase == .over { return false }
         if !owed.isEmpty { return true }
-        guard isEstablished, isReadable, !clientFinished, !guestIsDeaf else { return false }
+        guard phase == .established, isReadable, !clientFinished, !guestIsDeaf else {
+            return false
+        }
         if credit.available > 0 { return true }
         if !askedForCredit {
             askedForCredit = true
@@ -88,10 +115,21 @@ final class Connection: EventSource {
         ]
         for (bit, operation) in order where owed.contains(bit) {
             owed.remove(bit)
+            if operation == .creditUpdate { measure() }
             return operation
         }
         return nil
     }
+
+    /// Writes this side's credit into a packet to the guest: as much as the budget gives.
+    func stamp(_ packet: inout VsockPacket) {
+        credit.grant(window - pending.count)
+        credit.stamp(&packet)
+        account()
+    }
+
+    /// How many bytes may be promised or pending here.
+    private var window: Int { guest.budget.share(charged: charge) }
 
     /// Receives from the client into guest memory. Zero: there is nothing to send.
     func receive(into segments: SegmentList) -> Int {
@@ -111,50 +149,80 @@ final class Connection: EventSource {
         return 0
     }
 
-    /// The client is gone: the guest hears of it.
-    private func fail() {
+    /// The client broke off: the guest hears of it, unless it is done with the connection or does
+    /// not know it.
+    func fail() {
         pending.removeAll()
-        if isDraining {
-            release()
-        } else {
+        switch phase {
+        case .draining: release(orderly: false)
+        case .refused:
+            guest.connections.remove(self)
+            release(orderly: false)
+        default:
             owed = .reset
-            guest.schedule(self)
+            guest.receive.schedule(self)
         }
     }
 
-    private func flush() {
+    /// Writes what waits for the socket, and what follows from it.
+    func flush() {
         while !pending.isEmpty {
             let count = pending.send(to: file)
             if count < 0 {
                 if errno == EINTR { continue }
                 if errno != EAGAIN { fail() }
-                return
+                break
             }
-            credit.forward(count)
+            credit.write(count)
+            since = guest.loop.now
         }
-        if isDraining {
-            release()
-            return
+        account()
+        guard phase == .established else { return }
+        if pending.isEmpty, guestFinished { halfClose() }
+        let window = window
+        if credit.isGrantDue(window - pending.count, window: window) {
+            owed.insert(.creditUpdate)
         }
-        if credit.isUpdateDue { owed.insert(.creditUpdate) }
-        if guestFinished { _ = Glibc.shutdown(file, Int32(SHUT_WR)) }
+    }
+
+    func halfClose() {
+        guard !isHalfClosed else { return }
+        isHalfClosed = true
+        _ = Glibc.shutdown(file, Int32(SHUT_WR))
+    }
+
+    /// Charges the budget with what is promised and pending.
+    func account() {
+        let budget = guest.budget
+        let new =
+            switch phase {
+            case .over: 0
+            case .draining: pending.count
+            default: max(budget.minimum, credit.promise + pending.count)
+            }
+        guard new != charge else { return }
+        guest.charge(from: charge, to: new)
+        charge = new
     }
 
     // MARK: The guest's side
 
-    /// The guest accepted.
-    func establish() {
-        isEstablished = true
-        guest.schedule(self)
+    /// The guest accepted; false if it was not asked.
+    func establish() -> Bool {
+        guard phase == .requesting, !owed.contains(.request) else { return false }
+        publication.answered(self, isAccepted: true)
+        phase = .established
+        delay = 0
+        guest.receive.schedule(self)
+        return true
     }
 
     /// The guest sent bytes; false if it had no right to.
     func take(_ body: SegmentList) -> Bool {
         let count = body.count
-        guard isEstablished, !guestFinished, credit.receive(count) else { return false }
+        guard phase == .established, !guestFinished, credit.receive(count) else { return false }
         var rest = body
-        var sent = 0
-        while pending.isEmpty, sent < count {
+        while pending.isEmpty, rest.count > 0 {
             let step = rest.send(to: file)
             if step < 0 {
                 if errno == EINTR { continue }
@@ -162,18 +230,19 @@ final class Connection: EventSource {
                 fail()
                 return true
             }
-            sent += step
+            credit.write(step)
             rest.removeFirst(step)
         }
-        credit.forward(sent)
-        if sent < count {
-            var bytes = [UInt8](repeating: 0, count: count - sent)
-            guard rest.read(&bytes) else { return false }
-            pending.append(bytes)
-        }
-        if credit.isUpdateDue {
+        pending.append(rest)
+        account()
+        let window = window
+        if credit.isGrantDue(window - pending.count, window: window) {
             owed.insert(.creditUpdate)
-            guest.schedule(self)
+            guest.receive.schedule(self)
+        }
+        if alarm == nil {
+            delay = Connection.lookDelay
+            wake(after: delay)
         }
         return true
     }
@@ -182,7 +251,7 @@ final class Connection: EventSource {
     func update(_ packet: VsockPacket) {
         credit.update(packet)
         if credit.available > 0 { askedForCredit = false }
-        guest.schedule(self)
+        guest.receive.schedule(self)
     }
 
     /// The guest will not send, or not receive, any more. True if it is neither.
@@ -191,64 +260,46 @@ final class Connection: EventSource {
             guestFinished = true
             flush()
         }
-        if flags & VsockPacket.noReceive != 0 { guestIsDeaf = true }
+        if flags & VsockPacket.noReceive != 0, !guestIsDeaf {
+            guestIsDeaf = true
+            drop()
+        }
         return guestFinished && guestIsDeaf
     }
 
-    /// The guest has forgotten the connection: what it sent before is written out first.
-    func leave() {
-        guard !isDraining else { return }
-        isDraining = true
-        owed = []
-        guard !pending.isEmpty else {
-            release()
-            return
+    // MARK: Requests
+
+    /// How long a guest may refuse a client, in milliseconds.
+    static let refusalTime = 10_000
+    private static let firstRequestDelay = 10
+    private static let lastRequestDelay = 1_000
+
+    /// The guest refused: its backlog may be full, or its memory. False if it was not asked, or for
+    /// too long.
+    func refuse() -> Bool {
+        if phase == .refused { return true }
+        guard phase == .requesting, !owed.contains(.request) else { return false }
+        if !wasRefused {
+            since = guest.loop.now
+            delay = Connection.firstRequestDelay
+            publication.refused()
         }
-        drainAlarm = guest.loop.after(milliseconds: Connection.drainTime) { [weak self] in
-            self?.release()
+        guard guest.loop.now - since < Connection.refusalTime else {
+            publication.gaveUp()
+            return false
         }
+        phase = .refused
+        wake(after: delay)
+        delay = min(delay * 2, Connection.lastRequestDelay)
+        return true
     }
 
-    /// Closes the socket; with RST if the guest did not finish, so that the client can tell.
-    func release() {
-        guard let registration else { return }
-        self.registration = nil
-        if let drainAlarm { guest.loop.cancel(drainAlarm) }
-        guest.loop.remove(registration)
-        if !guestFinished || !pending.isEmpty { reset(file) } else { close(file) }
-        pending.removeAll()
-        guest.released(self)
-    }
-}
+    /// Whether the guest has ever refused.
+    var wasRefused: Bool { delay != 0 }
 
-/// Bytes in order.
-struct ByteQueue {
-    private var bytes: [UInt8] = []
-    private var start = 0
-
-    var isEmpty: Bool { start == bytes.count }
-
-    mutating func append(_ more: [UInt8]) { bytes += more }
-
-    mutating func removeAll() {
-        bytes = []
-        start = 0
-    }
-
-    /// Sends from the front; sendmsg's result.
-    mutating func send(to file: Int32) -> Int {
-        // SAFETY: the pointer and the length stay within the array.
-        let count = unsafe bytes[start...].withUnsafeBytes {
-            unsafe Glibc.send(
-                file, $0.baseAddress, $0.count, Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL))
-        }
-        if count > 0 { start += count }
-        if isEmpty {
-            removeAll()
-        } else if start > 1 << 16 {
-            bytes.removeFirst(start)
-            start = 0
-        }
-        return count
+    func requestAgain() {
+        phase = .requesting
+        owed.insert(.request)
+        guest.receive.schedule(self)
     }
 }

@@ -12,15 +12,23 @@ public final class Service {
     private var failure: HostError?
 
     /// A guest with that address. `announce` gets the lines `listening HOST:PORT GUESTPORT` when a
-    /// port is bound and `ready HOST:PORT GUESTPORT` when the guest listens, for a Unix socket with
-    /// `unix:PATH` as the address.
-    public init(
-        cid: UInt64, bufferSize: UInt32, announce: @escaping (String) -> Void
+    /// port is bound, `ready HOST:PORT GUESTPORT` when the guest listens, and
+    /// `silent HOST:PORT GUESTPORT` when it has not in the time it has (`ready` may follow); for a
+    /// Unix socket with `unix:PATH` as the address.
+    public convenience init(
+        cid: UInt64, limits: GuestLimits = GuestLimits(), announce: @escaping (String) -> Void
     ) throws(HostError) {
-        loop = try EventLoop()
-        guest = Guest(cid: cid, bufferSize: bufferSize, loop: loop)
+        try self.init(cid: cid, limits: limits, loop: EventLoop(), announce: announce)
+    }
+
+    init(
+        cid: UInt64, limits: GuestLimits, loop: EventLoop, announce: @escaping (String) -> Void
+    ) {
+        self.loop = loop
+        guest = Guest(cid: cid, limits: limits, loop: loop)
         self.announce = announce
         guest.onReady = { announce("ready \($0) \($1)") }
+        guest.onSilent = { announce("silent \($0) \($1)") }
         // One guest is all there is to serve: without it the program has nothing left to do.
         guest.onBroken = { [unowned self] in finish($0) }
         guest.onEnd = { [unowned self] in finish($0) }
@@ -31,6 +39,10 @@ public final class Service {
         guest.onEnd = { _ in }
         guest.end()
     }
+
+    /// Interrupts that had to be repeated because the guest had not noticed the first: none in normal
+    /// runs.
+    public var lateSignals: Int { guest.lateSignals }
 
     /// Listens on the host for a port of the guest.
     public func publish(_ address: HostAddress, guestPort: UInt32) throws(HostError) {

@@ -28,6 +28,24 @@ struct PublishOption: ExpressibleByArgument {
     }
 }
 
+/// A number of bytes: digits, and K, M or G for a unit.
+struct ByteCount: ExpressibleByArgument {
+    let bytes: Int
+
+    init(_ bytes: Int) { self.bytes = bytes }
+
+    init?(argument: String) {
+        let shifts: [Character: Int] = ["K": 10, "M": 20, "G": 30]
+        let shift = argument.last.flatMap { shifts[$0] }
+        guard let number = Int(shift == nil ? argument[...] : argument.dropLast()), number >= 0,
+            number <= Int.max >> (shift ?? 0)
+        else { return nil }
+        bytes = number << (shift ?? 0)
+    }
+
+    var defaultValueDescription: String { "\(bytes)" }
+}
+
 @main struct VsockDeviceCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "toro-vsock-device",
@@ -41,11 +59,29 @@ struct PublishOption: ExpressibleByArgument {
     @Option(help: "The guest's address, from 3.") var cid: UInt64 = 3
     @Option(help: "[HOST:]PORT:GUESTPORT or unix:PATH:GUESTPORT; without a host, loopback.")
     var publish: [PublishOption] = []
-    @Option(help: "The bytes kept for each client at most.") var bufferSize: UInt32 = 256 << 10
+    @Option(help: "The bytes kept for each client at most, as in 262144 or 256K.")
+    var bufferSize = ByteCount(256 << 10)
+    @Option(help: "The bytes kept for all clients together at most, as in 32M.")
+    var memoryBudget = ByteCount(32 << 20)
+    @Option(help: "The clients that are connected at most; more wait until others leave.")
+    var connections = 4096
     @Option(
         help: """
-            A descriptor that gets the lines "listening HOST:PORT GUESTPORT" when a port is bound \
-            and "ready HOST:PORT GUESTPORT" when the guest listens; unix:PATH for a Unix socket.
+            The seconds that a client may take nothing of what the guest has left for it, before it \
+            is reset.
+            """)
+    var stallTime = 120
+    @Option(
+        help: """
+            The seconds that the guest may take to listen on a published port, before the port's \
+            clients are reset.
+            """)
+    var readyTime = 10
+    @Option(
+        help: """
+            A descriptor that gets the lines "listening HOST:PORT GUESTPORT" when a port is bound, \
+            "ready HOST:PORT GUESTPORT" when the guest listens, and "silent HOST:PORT GUESTPORT" \
+            when it does not within --ready-time; unix:PATH for a Unix socket.
             """)
     var readyFd: Int32?
 
@@ -53,7 +89,17 @@ struct PublishOption: ExpressibleByArgument {
         guard cid >= 3, cid < UInt64(UInt32.max) else {
             throw ValidationError("--cid takes a number from 3 to 4294967294")
         }
-        guard bufferSize > 0 else { throw ValidationError("--buffer-size takes at least 1") }
+        guard (1...Int(UInt32.max / 4)).contains(bufferSize.bytes) else {
+            throw ValidationError("--buffer-size takes 1 byte to 1 GiB")
+        }
+        guard memoryBudget.bytes >= bufferSize.bytes else {
+            throw ValidationError("--memory-budget takes at least --buffer-size")
+        }
+        guard connections > 0 else { throw ValidationError("--connections takes at least 1") }
+        let seconds = 1...1_000_000
+        guard seconds.contains(stallTime), seconds.contains(readyTime) else {
+            throw ValidationError("--stall-time and --ready-time take 1 to 1000000 seconds")
+        }
     }
 
     func run() throws {
@@ -67,7 +113,15 @@ struct PublishOption: ExpressibleByArgument {
 
     private func serve() throws(HostError) {
         raiseDescriptorLimit()
-        let service = try Service(cid: cid, bufferSize: bufferSize, announce: announce)
+        let limits = GuestLimits(
+            bufferSize: bufferSize.bytes, memoryBudget: memoryBudget.bytes,
+            connections: connections, stallTime: stallTime, readyTime: readyTime)
+        let service = try Service(cid: cid, limits: limits, announce: announce)
+        defer {
+            if service.lateSignals > 0 {
+                fputs("toro-vsock-device: repeated \(service.lateSignals) lost interrupts\n")
+            }
+        }
         for option in publish {
             try service.publish(option.address, guestPort: option.guestPort)
         }

@@ -34,7 +34,7 @@ import VsockDevice
         mutating func step() throws {
             switch random.below(100) {
             case 0..<12:
-                if clients.count < 20 { clients.append(try Client(rig.port.path)) }
+                if clients.count < 20 { clients.append(try Client(rig.port.address)) }
                 front.settle()
             case 12..<24:
                 guard !clients.isEmpty else { return }

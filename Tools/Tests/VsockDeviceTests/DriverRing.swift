@@ -35,9 +35,11 @@ final class DriverRing {
         table = used + pages(6 + 8 * Int(size))
     }
 
-    /// Zeroes the ring.
+    /// Zeroes the ring. The driver looks at it by itself: it wants no interrupts.
     func clear() {
         ram.write([UInt8](repeating: 0, count: table + 0x1000 - descriptors), at: descriptors)
+        wantNoInterrupt(true)
+        wantNoInterrupt(false)
     }
 
     /// Writes a descriptor, true or not.
@@ -92,6 +94,25 @@ final class DriverRing {
 
     /// Whether the device wants a kick (2.7.10), as a driver without event indices asks.
     var wantsKick: Bool { ram.load(used, as: UInt16.self) & 1 == 0 }
+
+    /// Asks for an interrupt when the device gives back the next chain, as a driver that is about to
+    /// sleep does (2.7.7); with event indices, or else with the ring's flags.
+    func wantInterrupt(_ hasEventIndex: Bool = true) {
+        if hasEventIndex {
+            ram.store(usedIndex, at: available + 4 + 2 * Int(size))
+        } else {
+            ram.store(UInt16(0), at: available)
+        }
+    }
+
+    /// Wants no interrupts, as a driver that is at work.
+    func wantNoInterrupt(_ hasEventIndex: Bool = true) {
+        if hasEventIndex {
+            ram.store(usedIndex &+ 0x8000, at: available + 4 + 2 * Int(size))
+        } else {
+            ram.store(UInt16(1), at: available)
+        }
+    }
 
     /// How many chains the device has given back in all, those that were not taken included.
     var usedTotal: UInt16 { ram.load(used + 2) }

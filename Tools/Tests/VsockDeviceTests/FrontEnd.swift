@@ -24,12 +24,15 @@ final class FrontEnd {
     static let bufferSize = 4096
     private static let buffers = 0x8_0000
     private static let outgoing = 0x4_0000
+    private static let outgoingSize = 0x4_0000
 
-    let loop: EventLoop
+    let world: World
+    var loop: EventLoop { world.loop }
     let guest: Guest
     let ram: GuestRam
     private(set) var rings: [DriverRing]
     private(set) var socket: Int32
+    private var nextOutgoing = FrontEnd.outgoing
     /// Sockets stand in for event descriptors: eight bytes are written and eight are read.
     private var kicks: [(device: Int32, own: Int32)] = []
     private var calls: [(device: Int32, own: Int32)] = []
@@ -37,20 +40,27 @@ final class FrontEnd {
     private(set) var ends: [HostError?] = []
     /// Published ports on which the guest was seen to listen.
     private(set) var readyPorts: [UInt32] = []
+    /// Published ports on which it did not listen in time.
+    private(set) var silentPorts: [UInt32] = []
     /// What the device said of queues that the guest broke.
     private(set) var broken: [HostError] = []
 
-    /// A front end of `guest`, or of one of its own with that address.
+    /// The limits of a guest that nothing is said about.
+    static let limits = GuestLimits(bufferSize: 16 << 10)
+
+    /// A front end of `guest`, which lives in `world`, or of one of its own with that address.
     init(
-        loop: EventLoop? = nil, cid: UInt64 = 3, queueSize: UInt16 = 8, guest: Guest? = nil
+        world: World? = nil, cid: UInt64 = 3, queueSize: UInt16 = 8,
+        limits: GuestLimits = limits, guest: Guest? = nil
     ) throws {
-        self.loop = try guest?.loop ?? loop ?? EventLoop()
+        let world = try world ?? World()
+        self.world = world
         ram = try GuestRam()
         rings = [
             DriverRing(ram, at: 0x1_0000, size: queueSize),
             DriverRing(ram, at: 0x2_0000, size: queueSize),
         ]
-        self.guest = guest ?? Guest(cid: cid, bufferSize: 16 << 10, loop: self.loop)
+        self.guest = guest ?? Guest(cid: cid, limits: limits, loop: world.loop)
         let connection = try FrontEnd.pair(SOCK_STREAM)
         socket = connection.own
         watch(self.guest)
@@ -71,6 +81,11 @@ final class FrontEnd {
         guest.onReady = { [unowned self] in
             readyPorts.append($1)
             onReady($0, $1)
+        }
+        let onSilent = guest.onSilent
+        guest.onSilent = { [unowned self] in
+            silentPorts.append($1)
+            onSilent($0, $1)
         }
         guest.onBroken = { [unowned self] in
             broken.append($0)
@@ -106,16 +121,14 @@ final class FrontEnd {
     }
 
     /// Lets the device do all it can do now.
-    func settle() {
-        for _ in 0..<12 { try? loop.turn(limit: 0) }
-    }
+    func settle() { world.settle() }
 
-    /// Lets the device work until `condition` holds; false if it does not within two seconds.
+    /// Lets time pass until `condition` holds; false if it does not within two seconds.
     func settle(until condition: () -> Bool) -> Bool {
         for _ in 0..<200 {
             settle()
             if condition() { return true }
-            try? loop.turn(limit: 10)
+            world.advance(milliseconds: 10)
         }
         return false
     }
@@ -226,6 +239,14 @@ final class FrontEnd {
         _ = unsafe write(kicks[queue].own, &one, 8)
     }
 
+    /// How many interrupts of a queue have come since the last look.
+    func takeInterrupts(_ queue: Int) -> Int {
+        var (count, word): (Int, UInt64) = (0, 0)
+        // SAFETY: eight bytes into the number.
+        while unsafe read(calls[queue].own, &word, 8) == 8 { count += 1 }
+        return count
+    }
+
     /// Gives the device a buffer for each descriptor of the receive queue.
     func postReceiveBuffers() {
         for index in 0..<Int(rings[FrontEnd.receive].size) { postReceiveBuffer(index) }
@@ -251,26 +272,48 @@ final class FrontEnd {
         return packet
     }
 
+    /// The next packet, which may take two seconds of the system's time. A program that another test
+    /// is starting at this moment has a copy of a client's socket until its `exec`, so that its end
+    /// is seen late.
+    func awaitPacket() -> VsockPacket? {
+        for _ in 0..<200 {
+            if let packet = nextPacket() { return packet }
+            try? loop.turn(limit: 10)
+        }
+        return nil
+    }
+
     /// Sends a packet as the guest would; false if the device did not give its buffer back.
     @discardableResult
     func transmit(_ packet: VsockPacket, indirect: Bool = false) -> Bool {
+        guard let head = transmitQuietly(packet, indirect: indirect) else { return false }
+        kick(FrontEnd.transmit)
+        let ring = rings[FrontEnd.transmit]
+        while let used = ring.takeUsed() {
+            if used.head == UInt32(head) { return true }
+        }
+        return false
+    }
+
+    /// Puts a packet into the ring without a kick; its head, or nil if there is no room. Packets that
+    /// the device has not seen yet lie one behind another.
+    @discardableResult
+    func transmitQuietly(_ packet: VsockPacket, indirect: Bool = false) -> UInt16? {
+        let ring = rings[FrontEnd.transmit]
+        while ring.takeUsed() != nil {}
+        guard !ring.isFull else { return nil }
         let bytes = packet.bytes
-        ram.write(bytes, at: FrontEnd.outgoing)
-        let address = UInt64(FrontEnd.outgoing)
+        let end = FrontEnd.outgoing + FrontEnd.outgoingSize
+        if nextOutgoing + bytes.count > end { nextOutgoing = FrontEnd.outgoing }
+        let address = UInt64(nextOutgoing)
+        ram.write(bytes, at: nextOutgoing)
+        nextOutgoing += bytes.count
         var parts = [DriverRing.Part(address: address, length: UInt32(min(44, bytes.count)))]
         if bytes.count > 44 {
             parts.append(
                 DriverRing.Part(address: address + 44, length: UInt32(bytes.count - 44)))
         }
-        let ring = rings[FrontEnd.transmit]
-        while ring.takeUsed() != nil {}
-        guard !ring.isFull else { return false }
-        let head = ring.offer(parts, indirect: indirect)
-        kick(FrontEnd.transmit)
-        while let used = ring.takeUsed() {
-            if used.head == UInt32(head) { return true }
-        }
-        return false
+        return ring.offer(parts, indirect: indirect)
     }
 
     /// The guest's answer to a packet of the device: same ports, the other way.

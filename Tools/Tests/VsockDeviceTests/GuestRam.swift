@@ -58,11 +58,17 @@ import Glibc
     }
 
     func write(_ bytes: [UInt8], at address: Int) {
-        for (index, byte) in bytes.enumerated() { store(byte, at: address + index) }
+        precondition(address >= 0 && address <= size - bytes.count)
+        // SAFETY: the bytes lie in the mapping.
+        unsafe UnsafeMutableRawBufferPointer(start: start + margin + address, count: bytes.count)
+            .copyBytes(from: bytes)
     }
 
     func read(_ count: Int, at address: Int) -> [UInt8] {
-        (0..<count).map { load(address + $0) }
+        precondition(address >= 0 && address <= size - count)
+        // SAFETY: as above.
+        return unsafe Array(
+            UnsafeRawBufferPointer(start: start + margin + address, count: count))
     }
 }
 

@@ -73,7 +73,7 @@ import VsockDevice
     @Test(arguments: [false, true]) func bytesAtTheWrongTime(_ late: Bool) throws {
         let rig = try Rig()
         let front = rig.frontEnd
-        let client = try Client(rig.port.path)
+        let client = try Client(rig.port.address)
         let request = try #require(front.nextPacket())
         if late {
             front.transmit(front.answer(request, 2))

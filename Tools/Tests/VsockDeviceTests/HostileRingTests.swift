@@ -70,9 +70,9 @@ import VsockDevice
     ]
 
     @Test(arguments: lies) func theQueueIsGivenUp(_ lie: Lie) throws {
-        let loop = try EventLoop()
-        let rig = try Rig(loop: loop, features: lie.features)
-        let neighbour = try Rig(loop: loop, cid: 4)
+        let world = try World()
+        let rig = try Rig(world: world, features: lie.features)
+        let neighbour = try Rig(world: world, cid: 4)
         let (client, _) = try rig.open()
         lie.tell(rig.frontEnd.rings[FrontEnd.transmit])
         rig.frontEnd.kick(FrontEnd.transmit)
@@ -82,7 +82,7 @@ import VsockDevice
         let reason = try #require(rig.frontEnd.broken.first?.description)
         #expect(reason.contains("transmit queue") && reason.contains(lie.error.description))
         #expect(rig.frontEnd.broken.count == 1)
-        let late = try Client(rig.port.path)
+        let late = try Client(rig.port.address)
         rig.frontEnd.settle()
         #expect(late.isAtEnd(), "nobody would ever answer it")
         #expect(rig.frontEnd.ends.isEmpty, "the session goes on: QEMU has done nothing wrong")

@@ -22,6 +22,8 @@ import VhostUser
 
         func queueStarted(_ index: Int) {}
         func queueKicked(_ index: Int) {}
+        func queueStops(_ index: Int) {}
+        func signalWasLate(_ index: Int) {}
         func queueStopped(_ index: Int) {
             for _ in 0..<16 { opened.append(dup(file)) }
         }

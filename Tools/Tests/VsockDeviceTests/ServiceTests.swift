@@ -21,14 +21,17 @@ import VhostUser
         unsafe access(path, F_OK) == 0
     }
 
-    private func service(_ lines: Lines = Lines()) throws -> Service {
-        try Service(cid: 3, bufferSize: 16 << 10) { lines.all.append($0) }
+    private func service(_ lines: Lines = Lines(), in world: World? = nil) throws -> Service {
+        try Service(cid: 3, limits: FrontEnd.limits, loop: world?.loop ?? EventLoop()) {
+            lines.all.append($0)
+        }
     }
 
     /// Two ports of the host for one of the guest: each is announced once, by its own address.
     @Test func announcementsNameTheHostsAddress() throws {
         let lines = Lines()
-        let service = try service(lines)
+        let world = try World()
+        let service = try service(lines, in: world)
         let path = path()
         try service.publish(.tcp(host: "127.0.0.1", port: 0), guestPort: 80)
         try service.publish(.unix(path: path), guestPort: 80)
@@ -38,7 +41,7 @@ import VhostUser
         #expect(words[0] == "listening" && words[1].hasPrefix("127.0.0.1:") && words[2] == "80")
         #expect(words[1] != "127.0.0.1:0", "the port that it got")
         #expect(lines.all[1] == "listening unix:\(path) 80")
-        let front = try FrontEnd(guest: service.guest)
+        let front = try FrontEnd(world: world, guest: service.guest)
         front.start()
         front.postReceiveBuffers()
         for _ in 0..<2 {
@@ -49,8 +52,9 @@ import VhostUser
 
     /// The only guest there is: the program ends, and says what the guest did.
     @Test func aBrokenGuestEndsTheProgram() throws {
-        let service = try service()
-        let front = try FrontEnd(guest: service.guest)
+        let world = try World()
+        let service = try service(in: world)
+        let front = try FrontEnd(world: world, guest: service.guest)
         front.start()
         front.rings[FrontEnd.transmit].offer(head: 99)
         front.kick(FrontEnd.transmit)
@@ -62,8 +66,9 @@ import VhostUser
     }
 
     @Test func anOrderlyEndIsNone() throws {
-        let service = try service()
-        let front = try FrontEnd(guest: service.guest)
+        let world = try World()
+        let service = try service(in: world)
+        let front = try FrontEnd(world: world, guest: service.guest)
         front.start()
         front.hangUp()
         front.settle()

@@ -20,6 +20,19 @@ ssize_t toro_send(int32_t socket, const void *_Nonnull bytes, size_t length,
 /// Accepts a connection, non-blocking and close-on-exec; -1 with errno.
 int32_t toro_accept(int32_t listener);
 
+/// How many bytes sit in the socket's send queue: written, and not yet taken by the peer's host (of
+/// a Unix socket: by the peer, with what their buffers cost). -1 with errno (tcp(7), SIOCOUTQ).
+int32_t toro_unsent(int32_t socket);
+
+/// Receives up to 64 KiB and throws them away. Returns recv's result.
+ssize_t toro_discard(int32_t socket);
+
+/// The error that the socket has met, which it forgets by that; 0 if there is none.
+int32_t toro_error(int32_t socket);
+
+/// Whether an event descriptor holds a count that nobody has read.
+int32_t toro_is_unread(int32_t file);
+
 /// Whether a mapping of that many bytes of the file can never lose its pages: a file that is
 /// sealed against shrinking and is large enough.
 int32_t toro_cannot_shrink(int32_t file, uint64_t size);
@@ -48,6 +61,7 @@ enum {
     TORO_READABLE = EPOLLIN,
     TORO_WRITABLE = EPOLLOUT,
     TORO_FINISHED = EPOLLRDHUP,
+    TORO_ERROR = EPOLLERR,
     TORO_BROKEN = EPOLLHUP | EPOLLERR,
 };
 #define TORO_EDGES 0x80000000u
