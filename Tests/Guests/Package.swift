@@ -18,7 +18,9 @@ let package = Package(
         .executableTarget(
             name: "Probe",
             dependencies: ["CHeap"]
-                + toro("ToroCore", "ToroMicroVM", "ToroProcess", "ToroTesting", "ToroVirtioFS"),
+                + toro(
+                    "ToroCore", "ToroMicroVM", "ToroProcess", "ToroTesting", "ToroVirtio",
+                    "ToroVirtioFS"),
             swiftSettings: settings),
         .executableTarget(
             name: "WebProbe",

@@ -147,6 +147,57 @@ import ToroCore
     }
 }
 
+/// What a guest that wants to become root of its host can leave in a folder that it may write.
+@Suite(.serialized, .enabled(if: geteuid() == 0)) struct IntruderTests {
+    /// As root of the machine with a folder of root's or another's, and as root of a container.
+    @Test(arguments: [
+        (owner: UInt32(0), prefix: ["/usr/bin/env"]),
+        (owner: UInt32(1234), prefix: ["/usr/bin/env"]),
+        (
+            owner: UInt32(0),
+            prefix: [
+                "/usr/bin/setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin",
+            ]
+        ),
+    ])
+    func aWritableShareHoldsNothingThatGivesRights(
+        _ host: (owner: UInt32, prefix: [String])
+    ) throws {
+        let folder = try TestFolder()
+        try folder.write(Array("program".utf8), to: "program")
+        for path in [folder.path, folder.path + "/program"] {
+            // SAFETY: the path is a C string for the call.
+            #expect(unsafe chown(path, host.owner, host.owner) == 0)
+        }
+        // SAFETY: the path is a C string for the call.
+        #expect(unsafe chmod(folder.path + "/program", 0o6755) == 0)
+        let run = try ToroProcess(
+            [
+                "run", try Images.probe().path, "--share", "site=\(folder.path):rw", "--",
+                "intruder",
+            ],
+            prefix: host.prefix)
+        #expect(run.status() == 0, "\(run.output)")
+        // It could do what is harmless.
+        for deed in ["create-plain", "mode-plain", "node-pipe", "open-program", "write-program"] {
+            #expect(run.output.contains("intruder: \(deed) 0"), "\(run.output)")
+        }
+        let names = try FileManager.default.contentsOfDirectory(atPath: folder.path)
+        #expect(Set(names).isSuperset(of: ["pipe", "plain", "program"]), "\(names)")
+        for name in names {
+            var status = stat()
+            // SAFETY: the path is a C string for the call, and the structure outlives it.
+            #expect(unsafe lstat(folder.path + "/" + name, &status) == 0)
+            #expect(status.st_mode & (S_ISUID | S_ISGID) == 0, "\(name) has set-id bits")
+            let kind = status.st_mode & S_IFMT
+            #expect(kind != S_IFCHR && kind != S_IFBLK, "\(name) is a device")
+            #expect(status.st_uid == host.owner, "\(name)")
+        }
+        let program = try Data(contentsOf: URL(fileURLWithPath: folder.path + "/program"))
+        #expect(program == Data("evilram".utf8))
+    }
+}
+
 /// What is left to whoever breaks into the vsock device.
 @Suite struct DeviceConfinementTests {
     private var probe: String {

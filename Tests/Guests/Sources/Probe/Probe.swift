@@ -42,7 +42,7 @@ struct Experiment {
 
     @Core static let all: [Experiment] =
         Protection.experiments + Failures.experiments + Memories.experiments + Clocks.experiments
-        + Files.experiments + Multicore.experiments + Parameters.experiments
+        + Files.experiments + Intruder.experiments + Multicore.experiments + Parameters.experiments
 }
 
 @main struct Appliance: MicroVMAppliance {
