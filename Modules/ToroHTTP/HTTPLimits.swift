@@ -12,7 +12,8 @@ public struct HTTPLimits: Sendable {
     public var bodyBytes: UInt64 = 16 * 1_024 * 1_024
     /// The most bytes of a body nobody asked for that are read to keep the connection.
     public var discardedBytes = 65_536
-    /// The most connections at a time; further ones wait in the listener's backlog.
+    /// The most connections at a time. For a further one the one gives way that has waited longest
+    /// for a request; while all have one, further ones wait in the listener's backlog.
     public var connections = 2_048
     /// The time from a request's first byte to the end of its head; then 408.
     public var headTime = TimeSpan.seconds(10)

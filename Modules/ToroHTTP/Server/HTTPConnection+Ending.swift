@@ -19,6 +19,18 @@ extension HTTPConnection {
         }
     }
 
+    /// Makes room for another connection: ends in order between two requests, and with 408 within a
+    /// head if the client is there to read it.
+    func giveWay() {
+        isOver = true
+        timer.clear()
+        if isBetweenRequests || !stream.progress.isComplete {
+            stream.close()
+        } else {
+            answerLate()
+        }
+    }
+
     /// Answers 408 and closes. Our own task is in `receive`, and only a closed stream ends that:
     /// hence a task beside it.
     private func answerLate() {

@@ -26,9 +26,11 @@ extension HTTPConnection {
     func nextRequest() async -> HTTPRequest? {
         var step = begin()
         while case .incomplete = step {
+            if input == nil { service.rest(self) }
             guard await fill() else { return nil }
             step = advance()
         }
+        service.work(self)
         switch step {
         case .request(let request): return request
         case .refused(let status): await sendLast(status)
@@ -57,7 +59,11 @@ extension HTTPConnection {
     private func advance() -> Step {
         if let unread { return discard(unread) }
         guard let received = input.take() else { return .end }
-        isIdle = false
+        if isIdle {
+            // Whoever has begun a request is not the first one to give way.
+            isIdle = false
+            service.work(self)
+        }
         switch parse(received) {
         case .refused(let status): return .refused(status)
         case .incomplete:

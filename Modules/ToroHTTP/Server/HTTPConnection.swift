@@ -11,6 +11,13 @@ import ToroCore
     /// The task that serves it.
     var task: Task<Void, Never>?
     let timer: HTTPDeadline
+    /// Its place among the service's connections.
+    var previous: HTTPConnection?
+    var next: HTTPConnection?
+    /// Whether it waits for a request's head, and whether it makes room for another connection:
+    /// the service's.
+    var isResting = false
+    var isLeaving = false
 
     // Receiving
     /// Bytes received and not used yet.
@@ -32,10 +39,13 @@ import ToroCore
     var goesOn = false
 
     // Ending
-    /// Whether nothing but the request line's beginning is awaited, so that the connection can be
-    /// closed without loss.
+    /// Whether nothing but the request line's beginning is awaited.
     var isIdle = false
-    /// Whether the connection ends however its exchange goes: a deadline has passed.
+    /// Whether the connection can be closed without loss: nobody waits for an answer, or for the
+    /// rest of one.
+    var isBetweenRequests: Bool { isIdle || unread != nil }
+    /// Whether the connection ends however its exchange goes: a deadline has passed, or it makes
+    /// room for another.
     var isOver = false
     /// Resumed when 408 has been answered, while this connection's own task waits for bytes.
     var lateAnswer: Waiter<Bool>?

@@ -48,12 +48,14 @@ public import ToroCore
         let service = HTTPService(limits, clock, respond)
         do throws(ListenError) {
             while true {
-                await service.wait(forFewerThan: limits.connections)
-                service.serve(try await port.accept())
+                await service.waitForRoom()
+                let stream = try await port.accept()
+                await service.makeRoom()
+                service.serve(stream)
             }
         } catch {
             service.stop()
-            await service.wait(forFewerThan: 1)
+            await service.waitForAll()
             switch error {
             case .closed: return
             case .cancelled: throw .cancelled

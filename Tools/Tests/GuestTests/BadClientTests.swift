@@ -52,6 +52,33 @@ import ToroTesting
         try await guest.settle()
     }
 
+    /// More clients than a server takes that say nothing, or half a word: an honest one is served
+    /// at once, and whoever gives way for it hears a word or the end of the stream, no reset.
+    @Test(arguments: ["", "GET /a.t"]) @Core
+    func clientsThatSayNothingShutNobodyOut(words: String) async throws {
+        let folder = try TestFolder()
+        try folder.make(HTTPSite.recipe)
+        let guest = try RunningGuest(sharing: folder.path, memory: "16M")
+        defer { guest.end() }
+        var silent: [HostStream] = []
+        defer { for stream in silent { stream.close() } }
+        for _ in 0..<2_500 {
+            silent.append(try HostStream.connect(port: guest.port))
+            if !words.isEmpty { try await silent[silent.count - 1].send(words) }
+        }
+        let begin = Date()
+        for _ in 0..<10 { #expect(try await guest.get("/a.txt").body == Array("alpha".utf8)) }
+        #expect(Date().timeIntervalSince(begin) < 10)
+        // The first ones gave way.
+        for stream in silent[..<100] {
+            if words.isEmpty {
+                #expect(try await stream.receive() == nil)
+            } else {
+                #expect(await HTTPAnswerReader(stream).next()?.status == 408)
+            }
+        }
+    }
+
     /// Connections that are reset before, within and behind a request, while others are served.
     @Test @Core func clientsThatResetHurtNobodyElse() async throws {
         let folder = try TestFolder()
