@@ -289,6 +289,10 @@ static int mount_folder(const char *place, int is_read_only) {
         errno = EROFS;
         return -1;
     }
+    // Whoever gets out of the folder changes nothing there: /proc and its settings included.
+    struct mount_attributes rest = {.set = MOUNT_READ_ONLY};
+    if (syscall(SYS_mount_setattr, AT_FDCWD, "/", ALL_MOUNTS_BELOW, &rest, sizeof rest) != 0)
+        return -1;
     if (syscall(SYS_move_mount, tree, "", AT_FDCWD, place, FROM_DESCRIPTOR) != 0) return -1;
     close(tree);
     return chdir("/");

@@ -15,7 +15,8 @@ struct Confinement {
         case allUsers
     }
 
-    /// A folder as the part sees it, with all that is mounted below it.
+    /// A folder as the part sees it, with all that is mounted below it. Everything else is read-only
+    /// for the part.
     struct View {
         /// The folder.
         var folder: OpenFolder
@@ -109,12 +110,15 @@ final class OpenFolder: Sendable {
 
     deinit { close(descriptor) }
 
-    /// Its owner.
+    /// Its owner, with the group that the owner's files have: the folder's if the system does not
+    /// know the owner.
     var owner: (user: UInt32, group: UInt32) {
         var status = stat()
         // SAFETY: the structure outlives the call.
         guard unsafe fstat(descriptor, &status) == 0 else { return (geteuid(), getegid()) }
-        return (status.st_uid, status.st_gid)
+        // SAFETY: what the call returns is read before the next call of its kind.
+        let group = unsafe getpwuid(status.st_uid)?.pointee.pw_gid
+        return (status.st_uid, group ?? status.st_gid)
     }
 }
 

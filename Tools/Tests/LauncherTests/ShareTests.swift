@@ -88,6 +88,20 @@ import Testing
         #expect(!files.fileExists(atPath: folder.path + "/other/new"))
     }
 
+    /// Outside of its folder a daemon changes nothing, not even where everybody may.
+    @Test(arguments: ["", ":rw"]) func allElseIsReadOnly(_ mode: String) throws {
+        let folder = try Folder()
+        try folder.make("site")
+        let share = try Share(parsing: "site=\(folder.path)/site\(mode)")
+        let answer = try ask(
+            share,
+            "touch \(folder.path)/outside; echo x >/proc/self/comm; echo x >/dev/null && echo null")
+        let lines = answer.split(separator: "\n")
+        #expect(lines.filter { $0.contains("Read-only file system") }.count == 2, "\(answer)")
+        #expect(lines.last == "null", "\(answer)")
+        #expect(!FileManager.default.fileExists(atPath: folder.path + "/outside"))
+    }
+
     /// Neither whoever serves a share nor what is in it gains rights by the other.
     @Test func aDaemonMakesNothingThatGivesRights() throws {
         let folder = try Folder()

@@ -42,7 +42,7 @@ struct toro_part {
     /// Whether it has no capabilities, even as root.
     int32_t is_powerless;
     /// A folder's descriptor; -1 for none. In the part's own namespace that folder, with all that is
-    /// mounted below it, is at `place`, a folder that is there already.
+    /// mounted below it, is at `place`, a folder that is there already; all else is read-only.
     int32_t folder;
     const char *_Nullable place;
     /// Whether the part can only read there.
