@@ -76,6 +76,7 @@ public final class EventLoop {
     /// the system's time.
     public init(clock: @escaping () -> UInt64 = EventLoop.monotonic) throws(HostError) {
         self.clock = clock
+        now = clock()
         epoll = epoll_create1(Int32(O_CLOEXEC))
         guard epoll >= 0 else { throw .system("cannot make an epoll descriptor") }
     }
@@ -109,8 +110,9 @@ public final class EventLoop {
         free.append(registration.place)
     }
 
-    /// The time, in milliseconds since some moment.
-    public var now: UInt64 { clock() }
+    /// When the events at hand were met, in milliseconds since some moment. It stands still while they
+    /// are handled: what is compared with it was never later.
+    public private(set) var now: UInt64
 
     /// Runs `action` once, after that many milliseconds. O(log n) in the alarms that are set.
     @discardableResult
@@ -153,7 +155,7 @@ public final class EventLoop {
     public func turn(limit: Int? = nil) throws(HostError) {
         var timeout: Int32 = limit.map { Int32(clamping: $0) } ?? -1
         if let first = firstDeadline?.time {
-            let now = now
+            let now = clock()
             let left = Int32(clamping: first > now ? first - now : 0)
             timeout = timeout < 0 ? left : min(timeout, left)
         }
@@ -162,6 +164,7 @@ public final class EventLoop {
         let count = unsafe toro_epoll_wait(epoll, &tokens, &events, 64, timeout)
         guard count >= 0 || errno == EINTR else { throw .system("epoll_wait failed") }
         wakeups += 1
+        now = clock()
         for index in 0..<Int(max(count, 0)) {
             let slot = slots[Int(tokens[index] & 0xffff_ffff)]
             guard slot.generation == UInt32(tokens[index] >> 32) else { continue }
@@ -175,7 +178,7 @@ public final class EventLoop {
 
     /// Runs the alarms that are due. Those that they set have their turn later.
     private func ring() {
-        let (now, last) = (now, nextAlarm)
+        let last = nextAlarm
         while let first = firstDeadline, first.time <= now, first.id <= last {
             deadlines.removeMin()
             alarmsRung += 1

@@ -51,6 +51,20 @@ import VsockDevice
         #expect(rig.isLeft())
     }
 
+    /// The clock goes on while the device looks at a client that has just taken something.
+    @Test func timeMayPassAtAnyMoment() throws {
+        let rig = try Rig(world: World(tick: 1), limits: GuestLimits())
+        let (client, request, sent) = try clientThatDoesNotRead(rig)
+        rig.frontEnd.transmit(rig.frontEnd.answer(request, 4, flags: 3))
+        var arrived: [UInt8] = []
+        for round in 1...20 {
+            rig.world.advance(seconds: 1)
+            read(client, &arrived, limit: round * sent / 20)
+        }
+        while case .bytes(let more) = client.next() { arrived += more }
+        #expect(isWhole(arrived, sent))
+    }
+
     @Test func aClientThatTakesNothingIsReset() throws {
         let rig = try Rig()
         let (client, request, _) = try clientThatDoesNotRead(rig)

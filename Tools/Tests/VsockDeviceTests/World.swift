@@ -3,17 +3,27 @@ import VhostUser
 /// A time that passes when a test says so.
 final class VirtualTime {
     /// Milliseconds, since long before.
-    fileprivate(set) var now: UInt64 = 1_000_000
+    fileprivate var now: UInt64 = 1_000_000
+    /// How many milliseconds pass whenever somebody looks.
+    fileprivate let tick: UInt64
+
+    fileprivate init(tick: UInt64) { self.tick = tick }
+
+    fileprivate func look() -> UInt64 {
+        now += tick
+        return now
+    }
 }
 
 /// An event loop in a time of its own.
 final class World {
-    private let time = VirtualTime()
+    private let time: VirtualTime
     let loop: EventLoop
 
-    init() throws {
-        let time = time
-        loop = try EventLoop { time.now }
+    /// `tick` milliseconds pass whenever somebody looks at the clock.
+    init(tick: UInt64 = 0) throws {
+        time = VirtualTime(tick: tick)
+        loop = try EventLoop { [time] in time.look() }
     }
 
     /// Milliseconds, since long before.
