@@ -130,6 +130,21 @@ static void raise_descriptor_limit(void) {
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+#define BARE_LIMIT 8
+
+// What a part gets of the environment.
+static void make_bare_environment(char **bare) {
+    static const char *const names[] = {"PATH=", "LD_LIBRARY_PATH=", "LANG=", "LC_ALL=", "TZ="};
+    size_t count = 0;
+    for (size_t index = 0; index < sizeof names / sizeof *names; index++)
+        for (char **entry = environ; entry && *entry; entry++)
+            if (strncmp(*entry, names[index], strlen(names[index])) == 0) {
+                bare[count++] = *entry;
+                break;
+            }
+    bare[count] = NULL;
+}
+
 pid_t toro_start(const struct toro_part *part, struct toro_failure *failure) {
     int report[2];
     failure->stage = TORO_STAGE_FORK;
@@ -139,6 +154,8 @@ pid_t toro_start(const struct toro_part *part, struct toro_failure *failure) {
     }
     // Nothing but system calls between fork and exec: other threads may hold locks.
     struct toro_launcher launcher = {geteuid(), getegid()};
+    char *bare[BARE_LIMIT];
+    make_bare_environment(bare);
     pid_t parent = getpid();
     pid_t child = fork();
     if (child < 0) {
@@ -162,7 +179,7 @@ pid_t toro_start(const struct toro_part *part, struct toro_failure *failure) {
         mine.stage = TORO_STAGE_FORK;
         if (part->is_tree && fork_guarded() != 0) goto failed;
         mine.stage = TORO_STAGE_EXEC;
-        execv(part->program, part->arguments);
+        execve(part->program, part->arguments, part->is_tree ? environ : bare);
     failed:
         mine.error = errno;
         (void)!write(report[1], &mine, sizeof mine);

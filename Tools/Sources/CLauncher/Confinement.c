@@ -135,12 +135,16 @@ static int install(struct program *program) {
 
 // Nothing that the process makes or changes gets more rights than whoever runs it has: no set-id
 // bits, no device nodes, no file capabilities. What the calls with structures in memory would do
-// cannot be seen here: they are as on a kernel that has none.
-static int restrict_files(void) {
+// cannot be seen here: they are as on a kernel that has none. And the process makes no connections
+// of its own: the sockets that it needs it was given.
+static int restrict_calls(void) {
     struct program program = {.length = 0};
     begin(&program);
     answer(&program, NUMBER_OPENAT2, SECCOMP_RET_ERRNO | ENOSYS);
     answer(&program, NUMBER_IO_URING_SETUP, SECCOMP_RET_ERRNO | ENOSYS);
+    answer(&program, SYS_socket, SECCOMP_RET_ERRNO | EPERM);
+    answer(&program, SYS_connect, SECCOMP_RET_ERRNO | EPERM);
+    answer(&program, SYS_bind, SECCOMP_RET_ERRNO | EPERM);
     answer(&program, SYS_setxattr, SECCOMP_RET_ERRNO | EPERM);
     answer(&program, SYS_lsetxattr, SECCOMP_RET_ERRNO | EPERM);
     answer(&program, SYS_fsetxattr, SECCOMP_RET_ERRNO | EPERM);
@@ -326,6 +330,6 @@ int toro_confine(const struct toro_part *part, const struct toro_launcher *launc
     if (part->changes_user && become_user(part) != 0) return -1;
     if (part->is_powerless && drop_capabilities() != 0) return -1;
     *stage = TORO_STAGE_FILTER;
-    if (part->is_restricted && restrict_files() != 0) return -1;
+    if (part->is_restricted && restrict_calls() != 0) return -1;
     return 0;
 }

@@ -42,7 +42,7 @@ struct Confinement {
     /// The folder that is put into its namespace.
     var view: View?
     /// Whether it can make no files with set-id bits, device nodes or file capabilities, nor gain
-    /// privileges from any that there are.
+    /// privileges from any that there are, nor make sockets that reach anybody.
     var isRestricted = false
 }
 

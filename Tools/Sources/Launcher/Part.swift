@@ -154,6 +154,11 @@ final class Part {
         case TORO_STAGE_FILTER.rawValue:
             return LaunchError(
                 "cannot restrict \(start.name): \(reason) (this needs seccomp filters)")
+        case TORO_STAGE_EXEC.rawValue
+        where failure.error == EACCES && start.confinement.user != nil:
+            return LaunchError(
+                "cannot start \(start.name) (\(start.program)): it runs as a user of its own, and the "
+                    + "program is not for all users to read and execute")
         case TORO_STAGE_EXEC.rawValue:
             return .missing("cannot start \(start.name) (\(start.program)): \(reason)")
         default:

@@ -125,7 +125,7 @@ import ToroCore
         #expect(unsafe chmod(folder.path, 0o700) == 0)
         let run = try ToroProcess(
             ["run", image, "--share", "site=\(folder.path):rw", "--publish", "0:80"],
-            prefix: ["/usr/bin/prlimit", "--nofile=512:2048"])
+            prefix: ["/usr/bin/env", "SECRET=xyzzy", "/usr/bin/prlimit", "--nofile=512:2048"])
         #expect(run.waits(for: "ready: "), "\(run.output)")
         let parts = run.parts
         let qemu = try status(of: try #require(parts.first { $0.name.hasPrefix("qemu") }).pid)
@@ -138,6 +138,10 @@ import ToroCore
         for part in parts {
             let limits = try String(contentsOfFile: "/proc/\(part.pid)/limits", encoding: .utf8)
             #expect(limits.contains(/Max open files +2048 +2048/), "\(part.name): \(limits)")
+            let environment = try Data(
+                contentsOf: URL(fileURLWithPath: "/proc/\(part.pid)/environ"))
+            #expect(environment.range(of: Data("PATH=".utf8)) != nil)
+            #expect(environment.range(of: Data("xyzzy".utf8)) == nil, "\(part.name)")
             let status = try status(of: part.pid)
             #expect(status["NoNewPrivs"] == "1", "\(part.name)")
             #expect(status["Seccomp"] == "2", "\(part.name)")

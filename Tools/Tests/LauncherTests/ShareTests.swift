@@ -126,6 +126,31 @@ import Testing
         #expect(lines.filter { $0.contains("not permitted") }.count == 3)
     }
 
+    /// Whoever takes over a part connects to nobody.
+    @Test func aPartMakesNoConnections() throws {
+        let script = "exec 3<>/dev/tcp/127.0.0.1/9"
+        let share = try Share(tag: "a", folder: "/tmp")
+        #expect(try ask(share, "bash -c '\(script)'").contains("Operation not permitted"))
+        let start = Part.Start(name: "a part", program: "/bin/bash", arguments: ["-c", script])
+        let part = try Part(anyOf: start.unprivileged())
+        part.awaitEnd()
+        part.readErrors()
+        let words = String(decoding: part.lastWords, as: UTF8.self)
+        #expect(words.contains("Operation not permitted"), "\(words)")
+    }
+
+    /// A program that only root may start says so; it is not started as root instead.
+    @Test(.enabled(if: geteuid() == 0)) func aProgramForRootOnlyIsNamed() throws {
+        let folder = try Folder()
+        let made = try Command.capture(
+            "/bin/sh", ["-c", "cp /bin/true \"$1\" && chmod 700 \"$1\"", "sh", folder.path + "/p"])
+        #expect(made.status == 0, "\(made.output)")
+        let start = Part.Start(name: "a part", program: folder.path + "/p", arguments: [])
+        #expect {
+            _ = try Part(anyOf: start.unprivileged())
+        } throws: { "\($0)".contains("not for all users") }
+    }
+
     /// The daemon of a launcher that is root is the folder's owner outside, and alone.
     @Test(.enabled(if: geteuid() == 0)) func aWritableFolderIsServedByItsOwner() throws {
         let folder = try Folder()

@@ -48,7 +48,7 @@ struct toro_part {
     /// Whether the part can only read there.
     int32_t is_read_only;
     /// Whether it can make no files with set-id bits, device nodes or file capabilities, nor gain
-    /// privileges from any that there are.
+    /// privileges from any that there are, nor make sockets that reach anybody.
     int32_t is_restricted;
     /// Whether all that it starts ends with it. A guard stands between it and the caller, in the
     /// caller's process group: SIGTERM to the guard, or the caller's death, ends the whole tree.
@@ -74,7 +74,9 @@ struct toro_failure {
     int32_t error;
 };
 
-/// Starts a part with default signals that the kernel ends when the calling thread ends: a tree in
+/// Starts a part with default signals, and with the caller's environment if it is a tree, else with
+/// what programs need of it (PATH, LD_LIBRARY_PATH, languages, time zone): it may hold secrets. The
+/// part is one that the kernel ends when the calling thread ends: a tree in
 /// the caller's process group, anything else in a group of its own. Returns its process id, or its
 /// guard's, which ends as the part did; or -1, with `failure` filled in.
 pid_t toro_start(const struct toro_part *_Nonnull part, struct toro_failure *_Nonnull failure);
