@@ -28,24 +28,26 @@ struct Test: ParsableCommand {
             defer { reports.remove() }
             var failed: [String] = []
             if filter == nil, try lint(swift) != 0 { failed.append("style") }
-            let parts = [("units", ""), ("template", "/Samples/Template"), ("guests", "/Tools")]
-            for (name, folder) in parts {
+            for part in TestPart.all where filter == nil || part.takesFilters {
                 var arguments = [
                     // What is lost at exit is the test runner's.
                     "ASAN_OPTIONS=detect_leaks=0", "TORO_TEST_CONFIGURATION=\(configuration)",
-                    swift, "test", "--package-path", Toro.root + folder,
+                    swift, "test", "--package-path", Toro.root + part.folder,
                     "--disable-build-manifest-caching",
                 ]
-                // The units read hostile bytes through pointers: no read out of bounds passes.
-                if folder.isEmpty {
-                    arguments += [
-                        "--sanitize=address", "--scratch-path", Toro.root + "/.build/sanitized",
-                    ]
+                if part.isSanitized {
+                    let scratch = Toro.root + part.folder + "/.build/sanitized"
+                    arguments += ["--sanitize=address", "--scratch-path", scratch]
                 }
                 if let filter {
-                    arguments += ["--filter", filter, "--xunit-output", reports.path + "/" + name]
+                    let report = reports.path + "/" + part.name
+                    arguments += ["--filter", filter, "--xunit-output", report]
+                } else {
+                    arguments += part.selection
                 }
-                if try Command.passThrough("/usr/bin/env", arguments) != 0 { failed.append(name) }
+                if try Command.passThrough("/usr/bin/env", arguments) != 0 {
+                    failed.append(part.name)
+                }
             }
             if failed.isEmpty {
                 // SwiftPM is content with having run nothing.
@@ -92,6 +94,28 @@ struct Test: ParsableCommand {
         }
         return try Command.passThrough(swift, arguments)
     }
+}
+
+/// What is tested by one call of `swift test`.
+private struct TestPart {
+    let name: String
+    /// The package's folder, below the root of Toro.
+    var folder = ""
+    /// Whether no access out of bounds passes: for what reads hostile bytes through pointers.
+    var isSanitized = false
+    /// What of the package is tested when nobody asks for anything.
+    var selection: [String] = []
+    /// Whether it is run with a filter, too: another part runs the same tests otherwise.
+    var takesFilters = true
+
+    static let all = [
+        TestPart(name: "units", isSanitized: true),
+        TestPart(name: "template", folder: "/Samples/Template"),
+        TestPart(
+            name: "device", folder: "/Tools", isSanitized: true,
+            selection: ["--filter", "VsockDeviceTests"], takesFilters: false),
+        TestPart(name: "guests", folder: "/Tools", selection: ["--skip", "VsockDeviceTests"]),
+    ]
 }
 
 /// A folder for the reports of one run of the tests.

@@ -145,11 +145,69 @@ import VsockDevice
         #expect(try rig.serves())
     }
 
-    @Test func theGuestReadsItsAddress() throws {
+    /// Parts of the configuration, as a driver with 32-bit accesses asks for them; beyond its end
+    /// there is nothing.
+    @Test(
+        arguments: [
+            (0, 8, [0x45, 0x23, 1, 0, 0, 0, 0, 0]), (0, 4, [0x45, 0x23, 1, 0]), (2, 2, [1, 0]),
+            (7, 1, [0]), (8, 0, []), (0, 9, nil), (8, 1, nil), (.max, 1, nil),
+        ] as [(UInt32, UInt32, [UInt8]?)])
+    func theGuestReadsItsAddress(_ offset: UInt32, _ size: UInt32, _ bytes: [UInt8]?) throws {
         let front = try FrontEnd(cid: 0x1_2345)
         front.start()
-        let request: [UInt8] = [0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]
+        let request = FrontEnd.bytes(offset) + FrontEnd.bytes(size) + FrontEnd.bytes(UInt32(0))
+        let room = [UInt8](repeating: 0, count: Int(size))
+        #expect(front.ask(.getConfig, request + room) == bytes.map { request + $0 } ?? [])
+        #expect(front.ends.isEmpty)
+    }
+
+    /// The address is the host's to give.
+    @Test func theConfigurationIsNotWritten() throws {
+        let front = try FrontEnd()
+        front.start()
+        let request = FrontEnd.bytes(UInt64(8) << 32) + FrontEnd.bytes(UInt32(0))
+        let word = FrontEnd.bytes(UInt64(9))
+        #expect(front.ask(.setConfig, request + word, flags: 9) == FrontEnd.bytes(UInt64(1)))
+        #expect(front.ask(.setConfig, request + word) == nil, "nobody asked for an answer")
         let answer = front.ask(.getConfig, request + [UInt8](repeating: 0, count: 8))
-        #expect(answer == request + FrontEnd.bytes(UInt64(0x1_2345)))
+        #expect(answer == request + FrontEnd.bytes(UInt64(3)))
+    }
+
+    /// Linux's driver has room for no more than 64 KiB of payload (VIRTIO_VSOCK_MAX_PKT_BUF_SIZE).
+    @Test func packetsToTheGuestHave64KiBAtMost() throws {
+        let rig = try Rig()
+        let front = rig.frontEnd
+        let (client, _) = try rig.open(credit: 1 << 20)
+        let ring = front.rings[FrontEnd.receive]
+        // What was posted before is used up first.
+        for index in 0..<8 {
+            client.send([UInt8](repeating: UInt8(index), count: 1))
+            front.settle()
+            #expect(ring.takeUsed() != nil)
+        }
+        // Pieces of the same memory: buffers of 160 kB each.
+        let pieces = (0..<40).map { _ in
+            DriverRing.Part(address: 0x6_0000, length: 4096, isWritable: true)
+        }
+        let upload = client.send([UInt8](repeating: 1, count: 200_000))
+        for _ in 0..<8 { ring.offer(pieces, indirect: true) }
+        front.kick(FrontEnd.receive)
+        var lengths: [Int] = []
+        while let used = ring.takeUsed() { lengths.append(Int(used.written) - 44) }
+        #expect(upload > 128 << 10)
+        #expect(lengths.max() == 64 << 10)
+        #expect(lengths.reduce(0, +) == upload)
+    }
+
+    /// The specification sets no limit for the guest but its credit.
+    @Test func longPacketsOfTheGuestAreWhole() throws {
+        let rig = try Rig(limits: GuestLimits())
+        let (client, request) = try rig.open()
+        let bytes = (0..<100_000).map { UInt8($0 % 251) }
+        rig.frontEnd.transmit(rig.frontEnd.answer(request, 5, bytes))
+        var arrived: [UInt8] = []
+        while arrived.count < bytes.count, case .bytes(let more) = client.next() { arrived += more }
+        #expect(arrived == bytes)
+        #expect(rig.frontEnd.guest.violationCount == 0)
     }
 }

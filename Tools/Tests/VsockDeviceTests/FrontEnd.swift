@@ -12,6 +12,7 @@ final class FrontEnd {
         case getFeatures = 1, setFeatures = 2, setOwner = 3, setMemoryTable = 5, setSize = 8
         case setAddresses = 9, setBase = 10, getBase = 11, setKick = 12, setCall = 13
         case getProtocolFeatures = 15, setProtocolFeatures = 16, setEnable = 18, getConfig = 24
+        case setConfig = 25
     }
 
     static let receive = 0
@@ -165,13 +166,19 @@ final class FrontEnd {
     /// The device's answer to a request; nil if there is none.
     func ask(_ request: Request, _ payload: [UInt8] = [], flags: UInt32 = 1) -> [UInt8]? {
         send(request, payload, flags: flags)
+        let bytes = takeAnswer()
+        guard bytes.count >= 12, bytes[0..<4].elementsEqual(FrontEnd.bytes(request.rawValue)) else {
+            return nil
+        }
+        return Array(bytes[12...])
+    }
+
+    /// What the device has said since the last look.
+    func takeAnswer() -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: 4096)
         // SAFETY: the array is as long as the call is told.
         let count = unsafe recv(socket, &bytes, bytes.count, Int32(MSG_DONTWAIT))
-        guard count >= 12, bytes[0..<4].elementsEqual(FrontEnd.bytes(request.rawValue)) else {
-            return nil
-        }
-        return Array(bytes[12..<count])
+        return Array(bytes.prefix(max(count, 0)))
     }
 
     /// A memory table of one region.
@@ -211,9 +218,14 @@ final class FrontEnd {
             .setAddresses,
             word + FrontEnd.bytes(UInt32(0)) + user(ring.descriptors) + user(ring.used)
                 + user(ring.available) + FrontEnd.bytes(UInt64(0)))
-        send(.setKick, FrontEnd.bytes(UInt64(index)), files: [kicks[index].device])
+        giveKick(index)
         send(.setCall, FrontEnd.bytes(UInt64(index)), files: [calls[index].device])
         send(.setEnable, word + FrontEnd.bytes(UInt32(1)))
+    }
+
+    /// Gives the device the descriptor on which it hears of a queue's kicks.
+    func giveKick(_ index: Int) {
+        send(.setKick, FrontEnd.bytes(UInt64(index)), files: [kicks[index].device])
     }
 
     /// Stops both queues and starts them with new rings, as when a guest's driver begins anew.

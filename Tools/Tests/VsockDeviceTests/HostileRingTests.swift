@@ -175,26 +175,49 @@ import VsockDevice
         #expect(VsockPacket(bytes)?.payload == [1, 2, 3, 4])
     }
 
-    /// The rings themselves in places where they cannot be.
-    @Test(
-        arguments: [
-            FrontEnd.userBase + end, FrontEnd.userBase + 8, 0, .max - 7,
-            FrontEnd.userBase + end - 64,
-        ] as [UInt64]) func ringsThatCannotBeAreNotUsed(_ place: UInt64) throws
-    {
+    /// Where a ring's part cannot be: outside memory, half outside, or at an odd place. The parts are
+    /// the table, the used ring and the available ring.
+    static let impossible: [(place: UInt64, part: Int)] = [
+        FrontEnd.userBase + end, FrontEnd.userBase + end - 16, FrontEnd.userBase + 1, 0, .max - 7,
+    ].flatMap { place in (0..<3).map { (place, $0) } }
+
+    /// The device does not touch a queue whose parts are not all in memory, and does again when they
+    /// are.
+    @Test(arguments: impossible)
+    func ringsThatCannotBeAreNotUsed(_ lie: (place: UInt64, part: Int)) throws {
         let front = try FrontEnd()
+        let port = try PublishedPort(front.guest)
         front.start()
+        front.postReceiveBuffers()
+        // The device's question lies in the first buffer: the rings are used.
+        #expect(front.rings[FrontEnd.receive].usedTotal == 1)
+        func contents() -> [[UInt8]] {
+            front.rings.map { front.ram.read($0.table - $0.descriptors, at: $0.descriptors) }
+        }
+        let before = contents()
         for index in 0..<2 {
             _ = front.ask(.getBase, [UInt8(index), 0, 0, 0, 0, 0, 0, 0])
-            let word = FrontEnd.bytes(UInt32(index))
-            let places = [UInt8](repeating: 0, count: 4) + FrontEnd.bytes(place)
+            let ring = front.rings[index]
+            var places = [ring.descriptors, ring.used, ring.available].map {
+                FrontEnd.userBase + UInt64($0)
+            }
+            places[lie.part] = lie.place
             front.send(
                 .setAddresses,
-                word + places + FrontEnd.bytes(place) + FrontEnd.bytes(place)
-                    + FrontEnd.bytes(UInt64(0)))
+                FrontEnd.bytes(UInt32(index)) + FrontEnd.bytes(UInt32(0))
+                    + places.flatMap { FrontEnd.bytes($0) } + FrontEnd.bytes(UInt64(0)))
+            front.giveKick(index)
             front.kick(index)
         }
-        #expect(front.ends.isEmpty)
-        #expect(front.ask(.getFeatures) != nil)
+        front.world.advance(seconds: 30)
+        let isUntouched = contents() == before
+        #expect(isUntouched)
+        #expect(front.ends.isEmpty && front.broken.isEmpty)
+        #expect(front.silentPorts.isEmpty, "without its queues there is no driver to be waited for")
+        front.restart()
+        front.postReceiveBuffers()
+        front.transmit(front.answer(try #require(front.nextPacket()), 2))
+        #expect(front.readyPorts == [PublishedPort.guestPort])
+        withExtendedLifetime(port) {}
     }
 }
