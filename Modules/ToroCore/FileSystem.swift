@@ -20,6 +20,8 @@ public enum FileError: ToroError, Equatable {
     case invalidPath
     /// The file was closed, or replaced on the host (EBADF, ESTALE).
     case stale
+    /// The host has no descriptor left (EMFILE, ENFILE); it may have in a moment.
+    case tooManyOpenFiles
     /// No memory here or there (ENOMEM).
     case outOfMemory
     /// The task was cancelled.
@@ -42,11 +44,11 @@ public enum FileError: ToroError, Equatable {
         case .nameTooLong: "the name is too long"
         case .invalidPath: "the path holds a NUL byte or is otherwise invalid"
         case .stale: "the file was closed or replaced"
+        case .tooManyOpenFiles: "the host has too many files open"
         case .outOfMemory: "out of memory; give the guest more memory"
         case .cancelled: "the operation was cancelled"
         case .deviceFailed: "the file system device failed; restart the guest"
         case .host(5): "the host could not read or write its disk"
-        case .host(23), .host(24): "the host has too many files open"
         case .host(28): "the host's disk is full"
         case .host: "the host answered with an error of its own; its daemon's log says more"
         }

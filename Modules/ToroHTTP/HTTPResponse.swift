@@ -94,6 +94,8 @@ public import ToroCore
         let text = ByteWriter(capacity: 48)
         status.emit(into: text)
         text.append(ASCII.lineFeed)
+        // What is scarce comes back soon.
+        if status == .serviceUnavailable { response.add("Retry-After", "1") }
         response.set(text, plainText)
         return response
     }

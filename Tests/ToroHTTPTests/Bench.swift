@@ -23,8 +23,16 @@ import ToroTesting
         }
     }
 
-    init(
+    convenience init(
         _ tree: MemoryTree, listing: Bool = false, limits: HTTPLimits = HTTPLimits(),
+        wallTime: WallTime? = nil
+    ) {
+        self.init(
+            InMemoryFileSystem(tree), listing: listing, limits: limits, wallTime: wallTime)
+    }
+
+    init(
+        _ files: InMemoryFileSystem, listing: Bool = false, limits: HTTPLimits = HTTPLimits(),
         wallTime: WallTime? = nil
     ) {
         let clock = VirtualClock(wallTime: wallTime)
@@ -32,7 +40,6 @@ import ToroTesting
         let port = port
         task = Task {
             do throws(HTTPServerError) {
-                let files = InMemoryFileSystem(tree)
                 try await HTTPServer(files: files, listing: listing, limits: limits, clock: clock)
                     .serve(port)
                 return nil

@@ -29,6 +29,14 @@ import ToroCore
         return response
     }
 
+    /// Waits for what is scarce; false if that does not help.
+    func waits(
+        for error: FileError, _ request: HTTPRequest, _ patience: inout Patience
+    ) async -> Bool {
+        guard let service = request.connection?.service else { return false }
+        return await patience.wait(for: error, service)
+    }
+
     /// Whether the names of the directory are to be shown after its index could not be opened.
     func lists(_ request: HTTPRequest, _ error: FileError) -> Bool {
         listing && isDirectory(request) && error == .notFound
@@ -42,7 +50,7 @@ import ToroCore
             case .notFound, .notADirectory, .nameTooLong, .isADirectory: .notFound
             case .permissionDenied, .escapesRoot, .tooManyLinks: .forbidden
             case .invalidPath: .badRequest
-            case .outOfMemory, .cancelled: .serviceUnavailable
+            case .outOfMemory, .tooManyOpenFiles, .cancelled: .serviceUnavailable
             default: .internalServerError
             }
         return .explained(status)
@@ -70,29 +78,80 @@ import ToroCore
         return response
     }
 
-    /// The answer with an open file, or a part of it.
-    func file(_ file: any OpenFile, _ path: Path, _ request: HTTPRequest) -> HTTPResponse {
-        let attributes = file.attributes
-        let size = attributes.size
-        let validators = HTTPValidators(attributes, now: request.connection?.service.clock.wallTime)
-        let plan = FilePlan(request, size, validators)
+    /// The answer with an open file, or a part of it. Length, entity tag and bytes are of one
+    /// version, also for a HEAD and a 304: the file's attributes are asked for after it was opened,
+    /// and again when all was read.
+    ///
+    /// One question is enough for a file of one block: the attributes from opening it may be old,
+    /// but if they hold after the reading they held all the time. If they do not, the answer is made
+    /// anew, as nothing of it has gone out. A longer file has two, and its last block is held back.
+    func file(
+        _ file: any OpenFile, _ path: Path, _ request: HTTPRequest
+    ) async -> HTTPResponse {
+        guard let service = request.connection?.service else {
+            return .explained(.serviceUnavailable)
+        }
+        do throws(FileError) {
+            var version = FileVersion(file, service.clock)
+            for _ in 0..<FileAnswers.attempts {
+                let validators = HTTPValidators(version.attributes, now: service.clock.wallTime)
+                let plan = FilePlan(request, version.attributes.size, validators)
+                if !version.isSure, !(plan.fitsOneBlock && version.isSettled) {
+                    guard try await version.confirm(file, service) else { continue }
+                }
+                guard let range = plan.body else {
+                    file.close()
+                    return response(plan, nil, version.attributes, validators, path)
+                }
+                let blocks = FileBlocks(file, version.attributes, range, budget, service)
+                await blocks.begin()
+                if let newVersion = blocks.newVersion {
+                    version.update(newVersion)
+                    continue
+                }
+                if let status = blocks.failure?.status {
+                    file.close()
+                    return .explained(status)
+                }
+                // Memory may be so short that the block was too small for all of it.
+                if !blocks.isWhole, !version.isSure {
+                    guard try await version.confirm(file, service) else { continue }
+                }
+                return response(plan, blocks, version.attributes, validators, path)
+            }
+        } catch {
+            file.close()
+            return failure(error, request)
+        }
+        // It changes faster than it can be read.
+        file.close()
+        return .explained(.serviceUnavailable)
+    }
+
+    /// How often an answer is made before a file counts as one that never rests.
+    private static var attempts: Int { 8 }
+
+    /// The response to `plan`, with the file's bytes from `blocks`; there are none to a HEAD.
+    private func response(
+        _ plan: FilePlan, _ blocks: FileBlocks?, _ attributes: FileAttributes,
+        _ validators: HTTPValidators, _ path: Path
+    ) -> HTTPResponse {
         let response: HTTPResponse
         if let range = plan.range {
-            let blocks = FileBlocks(file, range, budget)
             response = HTTPResponse(plan.status)
             response.begin("Content-Type")
             MediaType.emit(of: path.bytes, into: response.head)
             response.end()
-            response.body = .produced(length: range.upperBound - range.lowerBound) {
-                (writer) async throws(HTTPError) in try await blocks.send(to: writer)
+            response.body = .produced(length: UInt64(range.count)) {
+                (writer) async throws(HTTPError) in
+                if let blocks { try await blocks.send(to: writer) }
             }
             response.readsRequest = false
             response.add("X-Content-Type-Options", "nosniff")
         } else {
-            file.close()
             response = .explained(plan.status)
         }
-        addContentRange(plan, size, to: response)
+        addContentRange(plan, attributes.size, to: response)
         response.add("Accept-Ranges", "bytes")
         response.add("ETag", bytes: validators.entityTag)
         response.begin("Last-Modified")
@@ -122,12 +181,21 @@ import ToroCore
 private struct FilePlan {
     /// The status to answer with.
     let status: HTTPStatus
-    /// The bytes to send; nil for none, and a status that explains why.
+    /// The bytes that the answer is about; nil for none, and a status that explains why.
     let range: Range<UInt64>?
+    /// The bytes to send: none to a HEAD.
+    private(set) var body: Range<UInt64>?
+
+    /// Whether one block holds all bytes to send.
+    var fitsOneBlock: Bool {
+        guard let body else { return false }
+        return body.upperBound - body.lowerBound <= UInt64(BlockBudget.largest)
+    }
 
     /// The conditions first, then the range (RFC 9110 section 13.2.2).
     @Core init(_ request: HTTPRequest, _ size: UInt64, _ validators: HTTPValidators) {
         self = request.withHead { FilePlan($0, request.head, size, validators) }
+        if request.method == .get, let range, !range.isEmpty { body = range }
     }
 
     private init(_ status: HTTPStatus, _ range: Range<UInt64>? = nil) {

@@ -1,46 +1,16 @@
 import ToroCore
 
-/// The memory that the bodies of files may take.
-///
-/// The budget belongs to all connections of a server. When it is nearly used up blocks become
-/// small and nothing is read ahead, so that hundreds of clients fit into a small guest.
-@Core final class BlockBudget {
-    private static var smallest: Int { 4_096 }
-    private static var largest: Int { 65_536 }
-
-    /// The bytes that are not in use; below zero by at most the smallest block per connection.
-    private(set) var free: Int
-
-    init(bytes: Int) { free = bytes }
-
-    /// A buffer for a block of a file of which `wanted` bytes are left; nil if there is no
-    /// memory. Its memory must be given back with `release`.
-    func take(_ wanted: UInt64) -> IOBuffer? {
-        var size = min(BlockBudget.largest, Int(min(wanted, UInt64(BlockBudget.largest))))
-        // A quarter of what is free at most: the later ones get less, but they get some.
-        size = min(size, max(BlockBudget.smallest, free / 4))
-        while true {
-            if let buffer = try? IOBuffer(capacity: size) {
-                free -= buffer.capacity
-                return buffer
-            }
-            guard size > BlockBudget.smallest else { return nil }
-            size /= 4
-        }
-    }
-
-    /// Whether a further block may be taken only to go faster.
-    var allowsReadAhead: Bool { free >= 4 * BlockBudget.largest }
-
-    /// Counts a buffer of this capacity as free.
-    func release(_ capacity: Int) { free += capacity }
-}
-
 /// A part of a file on its way to a client, block by block: while one block is sent, the next one
 /// is read.
+///
+/// The last block is held back until the file is known to be the version that the head tells of:
+/// whoever has all bytes has them of one version.
 @Core final class FileBlocks {
     private let file: any OpenFile
     private let budget: BlockBudget
+    private let service: HTTPService
+    /// The version that is sent.
+    private let attributes: FileAttributes
     private var offset: UInt64
     private let end: UInt64
     private var capacityInUse = 0
@@ -50,11 +20,19 @@ import ToroCore
     private var filled: IOBuffer?
     /// Resumed when the block under way from the file is here.
     private var reading: Waiter<Bool>?
-    private var failure: HTTPError?
+    /// Why no more is sent.
+    private(set) var failure: HTTPError?
+    /// The file's attributes at the end, if it is another version by then.
+    private(set) var newVersion: FileAttributes?
 
-    init(_ file: any OpenFile, _ range: Range<UInt64>, _ budget: BlockBudget) {
+    init(
+        _ file: any OpenFile, _ attributes: FileAttributes, _ range: Range<UInt64>,
+        _ budget: BlockBudget, _ service: HTTPService
+    ) {
         self.file = file
+        self.attributes = attributes
         self.budget = budget
+        self.service = service
         offset = range.lowerBound
         end = range.upperBound
     }
@@ -65,29 +43,55 @@ import ToroCore
         Core.assumeIsolated { budget.release(capacity) }
     }
 
-    /// Writes all of it. Throws `.incompleteBody` if the file cannot be read, or has shrunk.
+    /// Whether all of it has been read, of one version.
+    var isWhole: Bool { offset == end && failure == nil }
+
+    /// Reads the first block, and looks at the file's version if that was all, or the file has
+    /// become shorter.
+    func begin() async {
+        guard offset < end else { return }
+        guard let block = await budget.waitAndTake(end - offset, service) else {
+            failure = .outOfMemory
+            return
+        }
+        take(block)
+        let wanted = min(end - offset, UInt64(capacityInUse))
+        let start = offset
+        await read()
+        if offset < end, offset - start < wanted { await check() }
+    }
+
+    private func take(_ block: consuming IOBuffer) {
+        capacityInUse += block.capacity
+        free = consume block
+    }
+
+    /// Writes all of it. Throws `.incompleteBody` if the file cannot be read, or is another version
+    /// by now.
     func send(to writer: HTTPBodyWriter) async throws(HTTPError) {
-        begin()
+        readAhead()
         while true {
             // Without the block, the writer notices that bytes are owed.
-            if let reading { _ = await reading.wait(cancelled: false) } else { await read() }
+            if let reading {
+                _ = await reading.wait(cancelled: false)
+            } else if filled == nil {
+                await read()
+            }
             guard let block = next() else { break }
             await write(block, to: writer)
         }
         file.close()
+        giveBack()
         if let failure { throw failure }
     }
 
-    /// Takes one block, or a second one to read ahead into.
-    private func begin() {
-        guard offset < end else { return }
-        free = newBlock()
-        guard let block = free.take() else {
-            failure = .outOfMemory
+    /// Takes a second block to read ahead into, if there is enough to read.
+    private func readAhead() {
+        guard offset < end, budget.allowsReadAhead, let block = budget.take(end - offset) else {
             return
         }
-        if end - offset > UInt64(block.capacity), budget.allowsReadAhead { spare = newBlock() }
-        free = consume block
+        capacityInUse += block.capacity
+        spare = consume block
     }
 
     /// The block to send; nil at the end, and after a failure. The next one is on its way then, if
@@ -108,21 +112,55 @@ import ToroCore
 
     /// Reads the next block, if there is something to read and a block for it.
     private func read() async {
-        guard failure == nil, offset < end, let block = free.take() else { return }
-        arrived(await file.read(into: block, at: offset))
+        var patience = Patience()
+        while failure == nil, offset < end, let block = free.take() {
+            guard arrived(await file.read(into: block, at: offset)) else {
+                if isWhole { await check() }
+                return
+            }
+            if !(await patience.wait(for: .outOfMemory, service)) { failure = .outOfMemory }
+        }
     }
 
-    /// Takes what was read, which is at least one byte.
-    private func arrived(_ done: consuming Completed<FileError>) {
-        guard case .success(let count) = done.result, count > 0 else {
-            failure = failure ?? .incompleteBody
-            return
-        }
+    /// Takes what was read, which is at least one byte; true if it is to be tried again.
+    private func arrived(_ done: consuming Completed<FileError>) -> Bool {
+        let result = done.result
         var block = done.take()
+        switch result {
+        case .success(let count) where count > 0: break
+        case .success:
+            failure = failure ?? .incompleteBody
+            return false
+        case .failure(let error):
+            let isScarce = error.isScarcity
+            if isScarce, block.capacity > 0 {
+                free = consume block
+                return true
+            }
+            failure = failure ?? (isScarce ? .outOfMemory : .incompleteBody)
+            return false
+        }
         // The file may have grown, or the block may be larger than what is left.
         if UInt64(block.count) > end - offset { block.truncate(to: Int(end - offset)) }
         offset += UInt64(block.count)
         filled = consume block
+        return false
+    }
+
+    /// Asks whether the file is still the version that is sent; after that it is not needed if all
+    /// was read.
+    private func check() async {
+        do throws(FileError) {
+            let now = try await file.currentAttributes()
+            if !now.isSameVersion(as: attributes) {
+                newVersion = now
+                failure = .incompleteBody
+            }
+        } catch {
+            failure = failure ?? (error.isScarcity ? .outOfMemory : .incompleteBody)
+        }
+        // A client that reads slowly is no reason to keep the host's descriptors.
+        if isWhole { file.close() }
     }
 
     private func write(_ block: consuming IOBuffer, to writer: HTTPBodyWriter) async {
@@ -138,9 +176,30 @@ import ToroCore
         if reading == nil { free = consume block } else { spare = consume block }
     }
 
-    private func newBlock() -> IOBuffer? {
-        guard let buffer = budget.take(end - offset) else { return nil }
-        capacityInUse += buffer.capacity
-        return buffer
+    /// Gives the memory to those who wait for it.
+    private func giveBack() {
+        free = nil
+        spare = nil
+        filled = nil
+        budget.release(capacityInUse)
+        capacityInUse = 0
+    }
+}
+
+/// How often somebody tries again to get what is scarce, and when: after 0.1 s, 0.2 s … 3.2 s.
+///
+/// Not for a crowd that waits for one another's memory: see ``BlockBudget``.
+struct Patience {
+    private var pause = TimeSpan.milliseconds(100)
+
+    /// Waits for the next try; false if there were enough, if trying again does not help against
+    /// `error`, or the task is cancelled.
+    @Core mutating func wait(for error: FileError, _ service: HTTPService) async -> Bool {
+        guard error.isScarcity, pause <= .milliseconds(3_200) else { return false }
+        let time = pause
+        pause = TimeSpan(nanoseconds: 2 * pause.nanoseconds)
+        // Somebody who rests holds memory.
+        if error == .outOfMemory { _ = service.giveWay() }
+        return await service.pause(time)
     }
 }

@@ -26,10 +26,15 @@ public import ToroCore
     /// each, and all else once.
     public func respond(to request: HTTPRequest) async -> HTTPResponse {
         guard let path = answers.path(of: request) else { return answers.refusal(request) }
-        do throws(FileError) {
-            return answers.file(try await files.open(path), path, request)
-        } catch {
-            guard answers.lists(request, error) else { return answers.failure(error, request) }
+        var patience = Patience()
+        while true {
+            do throws(FileError) {
+                return await answers.file(try await files.open(path), path, request)
+            } catch {
+                if await answers.waits(for: error, request, &patience) { continue }
+                guard answers.lists(request, error) else { return answers.failure(error, request) }
+            }
+            break
         }
         do throws(FileError) {
             return answers.list(try await files.openDirectory(request.path), request.path)

@@ -107,6 +107,15 @@ import ToroCore
         return true
     }
 
+    /// Waits for so long; false if the task was cancelled meanwhile.
+    func pause(_ time: TimeSpan) async -> Bool {
+        let waiter = Waiter<Bool>()
+        let timer = clock.schedule(at: clock.now + time) { waiter.resume(true) }
+        let isOver = await waiter.wait(cancelled: false)
+        if !isOver { clock.cancel(timer) }
+        return isOver
+    }
+
     /// Waits until all connections have ended.
     func waitForAll() async { while count > 0 { await change() } }
 

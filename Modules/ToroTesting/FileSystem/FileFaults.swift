@@ -13,6 +13,13 @@ import ToroCore
     /// much.
     public var maximumReadLength: Int?
 
+    /// Called with the number of each operation before it is done: the place to change a file
+    /// between two calls.
+    public var onOperation: (@Core (Int) -> Void)?
+
+    /// What each operation fails with while it is set, but for those that close something.
+    public var failure: FileError?
+
     private var failures: [(operation: Int, error: FileError)] = []
     private var holding = false
     private var waiters: [Waiter<Bool>] = []
@@ -52,6 +59,8 @@ import ToroCore
             waiters.removeAll { $0 === waiter }
             if !released { throw .cancelled }
         }
+        onOperation?(number)
+        if let failure { throw failure }
         for failure in failures where failure.operation == number { throw failure.error }
     }
 }

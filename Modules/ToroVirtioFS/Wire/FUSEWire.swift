@@ -246,6 +246,7 @@ extension FileError {
         case 36: self = .nameTooLong
         case 22: self = .invalidPath
         case 9, 116: self = .stale
+        case 23, 24: self = .tooManyOpenFiles
         case 12: self = .outOfMemory
         default: self = .host(code: code)
         }

@@ -223,7 +223,8 @@ extension FileError {
         case ENAMETOOLONG: self = .nameTooLong
         case EINVAL: self = .invalidPath
         case EBADF, ESTALE: self = .stale
-        case ENOMEM, EMFILE, ENFILE: self = .outOfMemory
+        case EMFILE, ENFILE: self = .tooManyOpenFiles
+        case ENOMEM: self = .outOfMemory
         default: self = .host(code: code)
         }
     }
