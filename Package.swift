@@ -58,7 +58,7 @@ let package = Package(
             path: "Platform/host/ToroHost", swiftSettings: settings),
         tests(of: "ToroCore", ["ToroTesting"]),
         tests(of: "ToroMemory", ["ToroTesting"]),
-        tests(of: "ToroProcess", ["ToroTesting"]),
+        tests(of: "ToroProcess", ["ToroTesting", "ToroVirtio", "ToroVirtioFS", "ToroVsock"]),
         tests(of: "ToroVirtio", ["ToroTesting"]),
         tests(of: "ToroVirtioFS", ["ToroTesting"]),
         tests(of: "ToroVsock", ["ToroHTTP", "ToroTesting"]),

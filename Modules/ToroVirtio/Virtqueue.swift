@@ -202,6 +202,21 @@ public enum VirtqueueError: ToroError, Equatable {
         return unsafe toro_virtio_load16(base + usedOffset + 2) != lastUsed
     }
 
+    /// What the device holds; nil if that is nothing. For queues whose chains it gives back promptly.
+    public var debt: DeviceDebt? {
+        guard inFlight > 0, !isBroken else { return nil }
+        let used = unsafe toro_virtio_load16(base + usedOffset + 2)
+        guard usesEventIndex else {
+            let isAwake = unsafe toro_virtio_load16(base + usedOffset) & 1 != 0
+            return DeviceDebt(position: UInt64(used), isUnseen: !isAwake)
+        }
+        // A device that has seen every chain asks to hear of the next one (2.7.10).
+        let event = unsafe toro_virtio_load16(base + usedOffset + 4 + 8 * Int(size))
+        let unseen = publishedIndex &- event
+        return DeviceDebt(
+            position: UInt64(used) << 16 | UInt64(event), isUnseen: 1...inFlight ~= unseen)
+    }
+
     /// Asks for an interrupt when the next chain is done; false if one is done already.
     public mutating func arm() -> Bool {
         if usesEventIndex {

@@ -201,6 +201,13 @@ enum FUSEOutcome: Sendable {
         forgets.disarm()
     }
 
+    var debt: DeviceDebt? { isBroken ? nil : DeviceDebt.joined(queue.debt, forgets.debt) }
+
+    func remind() {
+        if queue.debt?.isUnseen == true { transport.notify(queue: Index.request) }
+        if forgets.debt?.isUnseen == true { transport.notify(queue: Index.highPriority) }
+    }
+
     /// Checks a reply against its request and wakes the task.
     private func finish(_ request: FUSERequest, _ written: Int) {
         inFlight -= 1

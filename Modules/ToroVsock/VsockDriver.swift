@@ -123,6 +123,12 @@ import ToroVirtio
         transmitQueue.disarm()
     }
 
+    /// The packets that the device sends on. Its receive buffers wait for peers.
+    public var debt: DeviceDebt? { isBroken ? nil : transmitQueue.debt }
+
+    /// Notifies the device of packets once more.
+    public func remind() { transport.notify(queue: 1) }
+
     // MARK: Receiving
 
     /// Gives the device as many buffers as it has room for; with no memory for more, fewer.

@@ -48,6 +48,9 @@ import ToroProcess
     }
 
     func disarm() { isArmed = false }
+
+    var debt: DeviceDebt? { nil }
+    func remind() {}
 }
 
 @Suite struct RunLoopTests {

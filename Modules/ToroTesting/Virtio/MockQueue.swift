@@ -68,6 +68,11 @@ import ToroVirtio
     /// Sets the used ring's index to anything.
     public func setUsedIndex(_ index: UInt16) { MockQueue.store(index, used + 2) }
 
+    /// Sets the index from which on the device wants to be notified (avail_event) to anything.
+    public func setAvailableEvent(_ index: UInt16) {
+        MockQueue.store(index, used + 4 + 8 * UInt(size))
+    }
+
     /// Overwrites the whole used ring behind its flags.
     public func scribble(_ next: () -> UInt8) {
         for offset in 2..<4 + 8 * UInt(size) { MockQueue.store(next(), used + offset) }

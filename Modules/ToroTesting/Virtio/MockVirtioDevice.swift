@@ -32,11 +32,18 @@ public import ToroVirtio
     /// How often the driver has reset the device.
     public private(set) var resets = 0
 
+    /// How many of the driver's next notifications are lost.
+    public var lostNotifications = 0
+    /// How many of the device's next interrupts are lost.
+    public var lostInterrupts = 0
+
     /// Called when the driver notifies a queue.
     public var onNotify: (@Core (_ queue: Int) -> Void)?
     /// The driver, which is polled after the device has finished something.
     public weak var driver: (any Pollable)?
     private var isPollScheduled = false
+    /// Called instead for an interrupt, by a test that runs a run loop.
+    public var onInterrupt: (@Core () -> Void)?
 
     /// A device of this kind with these queues.
     public init(
@@ -56,6 +63,11 @@ public import ToroVirtio
 
     /// The device's interrupt: has the driver look, in a later job.
     public func interrupt() {
+        if lostInterrupts > 0 {
+            lostInterrupts -= 1
+            return
+        }
+        if let onInterrupt { return onInterrupt() }
         guard !isPollScheduled, driver != nil else { return }
         isPollScheduled = true
         Task {
@@ -99,6 +111,10 @@ public import ToroVirtio
     /// See ``ToroVirtio/VirtioTransport``.
     public func notify(queue index: UInt16) {
         notifications[Int(index)] += 1
+        if lostNotifications > 0 {
+            lostNotifications -= 1
+            return
+        }
         onNotify?(Int(index))
     }
 

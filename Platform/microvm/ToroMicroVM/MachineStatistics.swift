@@ -1,5 +1,6 @@
 import CMicroVM
 import ToroMemory
+import ToroProcess
 
 /// What the running core has done and holds: for a service that reports it, and for tests.
 public struct MachineStatistics: Equatable, Sendable {
@@ -15,6 +16,8 @@ public struct MachineStatistics: Equatable, Sendable {
     public var halts: UInt64 = 0
     /// Interrupts that the core has taken.
     public var interrupts: UInt64 = 0
+    /// Notifications of devices that were lost and made up for; 0 on a sound machine.
+    public var lateNotifications: UInt64 = 0
 }
 
 extension MicroVM {
@@ -31,6 +34,8 @@ extension MicroVM {
         figures.jobs = core.jobs
         figures.halts = core.halts
         figures.interrupts = core.interrupts
+        // The first core's loop has all devices.
+        figures.lateNotifications = unsafe Machine.loop?.statistics.lateNotifications ?? 0
         #endif
         return figures
     }

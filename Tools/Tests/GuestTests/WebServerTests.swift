@@ -230,6 +230,8 @@ import ToroTesting
         try await Task.sleep(for: .seconds(2))
         let later = try await guest.figure("interrupts") - idle
         #expect(later < 30, "\(later) interrupts while idle")
+        // None of them was found only because the guest looked.
+        #expect(try await guest.figure("late") == 0)
     }
 
     // MARK: Loads

@@ -67,6 +67,7 @@ struct WebProbe<Site: FileSystem, Port: Listener>: Microservice {
             add("copied", Int(truncatingIfNeeded: figures.copiedBytes))
             add("halts", Int(truncatingIfNeeded: figures.halts))
             add("interrupts", Int(truncatingIfNeeded: figures.interrupts))
+            add("late", Int(truncatingIfNeeded: figures.lateNotifications))
             add("jobs", Int(truncatingIfNeeded: figures.jobs))
             add("connections", driver.connectionCount)
             add("requests", site.peakRequestsInFlight)
