@@ -9,6 +9,10 @@ public final class Guest: VhostUserBackend {
     static let hostCID: UInt64 = 2
     static let receiveQueue = 0
     static let transmitQueue = 1
+    /// The bytes that a socket keeps for its client beyond what is on its way, in the host's memory:
+    /// it would take megabytes for clients that do not read, of which all of a host's connections
+    /// have a limited number. It says that it is writable when half of them are gone.
+    private static let unsentLimit: Int32 = 128 << 10
 
     /// The loop that everything of this guest runs on.
     public let loop: EventLoop
@@ -138,9 +142,8 @@ public final class Guest: VhostUserBackend {
 
     /// Requests a connection for a client; closes it if that cannot be.
     func connect(_ file: Int32, to publication: Publication) -> Bool {
-        var one: Int32 = 1
-        // SAFETY: the number outlives the call. A Unix socket has no such option.
-        _ = unsafe setsockopt(file, Int32(IPPROTO_TCP), TCP_NODELAY, &one, 4)
+        set(TCP_NODELAY, of: file, to: 1)
+        set(TCP_NOTSENT_LOWAT, of: file, to: Guest.unsentLimit)
         let port = connections.freePort()
         guard let connection = try? Connection(file, self, publication, hostPort: port) else {
             return false
@@ -148,6 +151,13 @@ public final class Guest: VhostUserBackend {
         connections.insert(connection)
         receive.schedule(connection)
         return true
+    }
+
+    /// Sets a TCP option, if the socket has it: a Unix socket has not.
+    private func set(_ option: Int32, of file: Int32, to value: Int32) {
+        var value = value
+        // SAFETY: the number outlives the call.
+        _ = unsafe setsockopt(file, Int32(IPPROTO_TCP), option, &value, 4)
     }
 
     /// Asks whether anybody listens on the port.

@@ -49,8 +49,12 @@ import VsockDevice
                 if known.count > 30 { known.removeFirst() }
             case 55..<85: sendPacket()
             case 85..<95: spoilRing()
-            default: restart()
+            case 95..<97: restart()
+            default: front.world.advance(milliseconds: random.below(3_000))
             }
+            let (guest, limits) = (front.guest, front.guest.limits)
+            #expect(guest.memoryUsed <= limits.memoryBudget)
+            #expect(guest.openCount <= limits.connections)
         }
 
         mutating func sendPacket() {
@@ -127,7 +131,10 @@ import VsockDevice
     }
 
     @Test(arguments: 1...8) func nonsenseIsSurvived(_ seed: UInt64) throws {
-        var fuzzer = Fuzzer(random: SeededRandom(seed: seed), rig: try Rig())
+        // Limits that twenty clients meet.
+        let limits = GuestLimits(
+            bufferSize: 16 << 10, memoryBudget: 96 << 10, connections: 12)
+        var fuzzer = Fuzzer(random: SeededRandom(seed: seed), rig: try Rig(limits: limits))
         for _ in 0..<1000 { try fuzzer.step() }
         #expect(fuzzer.front.ends.isEmpty)
         #expect(fuzzer.front.ram.marginsAreClean)

@@ -104,6 +104,15 @@ import VsockDevice
         #expect(client.next() == .end)
     }
 
+    /// The host's memory is not the guest's to fill: without a limit a socket takes megabytes for a
+    /// client that does not read.
+    @Test func aSocketKeepsLittle() throws {
+        let rig = try Rig()
+        let (client, _, sent) = try clientThatDoesNotRead(rig)
+        #expect(sent > 64 << 10 && sent < 1 << 20)
+        withExtendedLifetime(client) {}
+    }
+
     @Test func aResetOfTheGuestIsOneAtOnce() throws {
         let rig = try Rig()
         let (client, request, sent) = try clientThatDoesNotRead(rig)
