@@ -7,6 +7,9 @@ import ToroVirtio
     var message: IOBuffer?
     /// Where the bytes of a file or directory go.
     var data: IOBuffer?
+    /// How many of them the request asks for. The device is offered no more room than that: a host
+    /// may take all it is offered for what was asked.
+    var dataSize = 0
     let unique: UInt64
     let requestLength: Int
     let replyCapacity: Int
@@ -147,7 +150,8 @@ enum FUSEOutcome: Sendable {
         let slot: UInt16?
         if let data = request.data.take() {
             let segments: InlineArray<3, VirtqueueSegment> = [
-                head, reply, .writable(data.freeDeviceAddress, data.freeCapacity),
+                head, reply,
+                .writable(data.freeDeviceAddress, min(request.dataSize, data.freeCapacity)),
             ]
             request.data = consume data
             slot = queue.add(segments.span)

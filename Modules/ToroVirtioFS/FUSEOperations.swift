@@ -47,6 +47,7 @@ import ToroCore
         let request = try session.read(handle, size, at: offset)
         // The device writes into the buffer itself.
         request.data = self.buffer.take()
+        request.dataSize = size
         self.request = request
         return request
     }
@@ -55,7 +56,7 @@ import ToroCore
         guard var filled = request.data.take() else {
             fatalError("a finished request has lost its buffer")
         }
-        guard case .reply(_, let count) = request.outcome, count <= filled.freeCapacity else {
+        guard case .reply(_, let count) = request.outcome, count <= request.dataSize else {
             buffer = consume filled
             throw request.refusal
         }

@@ -85,7 +85,14 @@ import ToroVirtio
             return device.finish(chain, of: queue, [])
         }
         operations[request.opcode, default: 0] += 1
-        let result = perform(request)
+        let room = MockFUSEServer.room(for: request)
+        let isExact = room.map { $0 == chain.capacity } ?? true
+        if !isExact {
+            violations.append(
+                "operation " + String(request.opcode) + " with room for "
+                    + String(chain.capacity) + " bytes")
+        }
+        let result = isExact ? perform(request) : .failure(.input)
         if request.opcode == 2 || request.opcode == 42 {
             return device.finish(chain, of: queue, [])
         }
@@ -109,12 +116,30 @@ import ToroVirtio
         }
     }
 
+    /// The room for a reply that a request asks for, header included; nil if it does not say. A
+    /// daemon may trust the descriptors instead of the request, so they must agree: virtiofsd 1.13
+    /// fills all of a READ's room, and then answers EIO.
+    private static func room(for request: FUSERequestBytes) -> Int? {
+        switch request.opcode {
+        case 1: 16 + 128
+        case 2, 42: 0
+        case 3: 16 + 104
+        case 14, 27: 16 + 16
+        case 15, 28: 16 + Int(request.number(16) & 0xffff_ffff)
+        case 17: 16 + 80
+        case 18, 29: 16
+        case 26: 16 + 64
+        default: nil
+        }
+    }
+
     // MARK: Operations
 
     /// A Linux error number.
     private struct Failure: Error {
         let number: Int32
         static let noEntry = Failure(number: 2)
+        static let input = Failure(number: 5)
         static let badHandle = Failure(number: 9)
         static let access = Failure(number: 13)
         static let invalid = Failure(number: 22)
