@@ -61,7 +61,7 @@ let package = Package(
         tests(of: "ToroProcess", ["ToroTesting", "ToroVirtio", "ToroVirtioFS", "ToroVsock"]),
         tests(of: "ToroVirtio", ["ToroTesting"]),
         tests(of: "ToroVirtioFS", ["ToroTesting"]),
-        tests(of: "ToroVsock", ["ToroHTTP", "ToroTesting"]),
+        tests(of: "ToroVsock", ["ToroHTTP", "ToroTesting", "ToroVirtio"]),
         tests(of: "ToroHTTP", ["ToroTesting", "ToroHost"]),
         tests(of: "ToroTesting", []),
         tests(of: "MachineDescription", ["ToroTesting"]),

@@ -19,6 +19,7 @@ import ToroCore
         static var queueDescriptor: Int { 0x080 }
         static var queueDriver: Int { 0x090 }
         static var queueDevice: Int { 0x0a0 }
+        static var configurationGeneration: Int { 0x0fc }
         static var configuration: Int { 0x100 }
     }
 
@@ -30,15 +31,15 @@ import ToroCore
     /// The kind of device.
     public let deviceID: VirtioDeviceID
 
-    /// The device behind a register window; `deviceID` is 0 in an empty slot. Throws for a
-    /// window that is none or a legacy one.
+    /// The device behind a register window; `deviceID` is 0 in an empty slot, whatever its version.
+    /// Throws for a window that is none, and for a device of another version.
     public init(_ registers: Registers) throws(VirtioError) {
         let magic = registers.load32(at: Register.magicValue)
         guard magic == 0x7472_6976 else { throw .badMagic(magic) }
-        let version = registers.load32(at: Register.version)
-        guard version == 2 else { throw .unsupportedVersion(version) }
-        self.registers = registers
         deviceID = VirtioDeviceID(rawValue: registers.load32(at: Register.deviceID))
+        let version = registers.load32(at: Register.version)
+        guard version == 2 || deviceID.rawValue == 0 else { throw .unsupportedVersion(version) }
+        self.registers = registers
     }
 
     /// The device status register (2.1).
@@ -90,9 +91,19 @@ import ToroCore
         registers.store32(UInt32(index), at: Register.queueNotify)
     }
 
-    /// A byte of the device-specific configuration.
+    /// A field of one byte of the device-specific configuration.
     public func configurationByte(at offset: Int) -> UInt8 {
         registers.load8(at: Register.configuration + offset)
+    }
+
+    /// A field of four bytes, or half of one of eight.
+    public func configurationWord(at offset: Int) -> UInt32 {
+        registers.load32(at: Register.configuration + offset)
+    }
+
+    /// ConfigGeneration (4.2.2).
+    public var configurationGeneration: UInt32 {
+        registers.load32(at: Register.configurationGeneration)
     }
 
     private func store64(_ value: UInt64, at offset: Int) {

@@ -29,6 +29,8 @@ public enum VirtioError: ToroError, Equatable {
     case resetTimedOut
     /// The device has no queue of that index, or one that is too small.
     case missingQueue(UInt16)
+    /// The device changed its configuration again and again while it was read.
+    case configurationUnsettled
     /// No memory for the rings.
     case outOfMemory(OutOfMemory)
 
@@ -36,11 +38,15 @@ public enum VirtioError: ToroError, Equatable {
     public var explanation: String {
         switch self {
         case .badMagic: "no virtio device answers at its address"
-        case .unsupportedVersion:
+        case .unsupportedVersion(1):
             """
-            the virtio device is a legacy one; start QEMU with \
+            a virtio device is a legacy one (version 1 of the register layout); start QEMU with \
             -global virtio-mmio.force-legacy=false
             """
+        case .unsupportedVersion(let version):
+            "a virtio device has version " + String(version)
+                + " of the register layout, and this driver knows 2 alone; use another hypervisor"
+        case .configurationUnsettled: "the virtio device never stops to change its configuration"
         case .missingFeatures: "the virtio device lacks a feature the driver needs"
         case .featuresRefused: "the virtio device refused the features it offered"
         case .resetTimedOut: "the virtio device does not answer a reset"

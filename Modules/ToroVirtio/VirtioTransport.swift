@@ -94,8 +94,12 @@ public struct VirtqueueAddresses: Equatable, Sendable {
     /// Tells the device that the queue has new available buffers.
     func notify(queue index: UInt16)
 
-    /// A byte of the device-specific configuration.
+    /// A field of one byte of the device-specific configuration. See ``VirtioConfiguration``.
     func configurationByte(at offset: Int) -> UInt8
+    /// A field of four bytes, or half of one of eight, in the machine's order.
+    func configurationWord(at offset: Int) -> UInt32
+    /// A number that changes whenever the configuration does (2.5).
+    var configurationGeneration: UInt32 { get }
 }
 
 /// Where a driver finds its device.
@@ -106,10 +110,33 @@ public struct VirtqueueAddresses: Equatable, Sendable {
     /// The number of places for devices, used or not.
     var slotCount: Int { get }
 
-    /// The device in a slot; nil if the slot is empty or its device is claimed.
-    func device(inSlot slot: Int) -> (any VirtioTransport)?
+    /// The device in a slot; nil if the slot is empty or its device is claimed. Throws for one that
+    /// no driver can drive, such as a legacy device.
+    func device(inSlot slot: Int) throws(VirtioError) -> (any VirtioTransport)?
 
     /// Hands the device in `slot` to `driver`: the run loop polls it from now on and the device's
     /// interrupt wakes the loop. Traps if the slot is empty or claimed.
     func claim(slot: Int, for driver: any Pollable)
+}
+
+extension VirtioBus {
+    /// The first device that `matches`; nil if there is none. Throws if none of those that can be
+    /// driven does and there is another: it may be the one that is looked for.
+    public func firstDevice(
+        where matches: (any VirtioTransport) throws(VirtioError) -> Bool
+    ) throws(VirtioError) -> (slot: Int, transport: any VirtioTransport)? {
+        var failure: VirtioError?
+        for slot in 0..<slotCount {
+            do throws(VirtioError) {
+                guard let transport = try device(inSlot: slot), try matches(transport) else {
+                    continue
+                }
+                return (slot, transport)
+            } catch {
+                failure = failure ?? error
+            }
+        }
+        if let failure { throw failure }
+        return nil
+    }
 }

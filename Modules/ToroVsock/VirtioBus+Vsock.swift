@@ -7,18 +7,15 @@ extension VirtioBus {
     public func vsock(
         bufferAllocation: UInt32 = 64 << 10, clock: any Timekeeper = Core.clock
     ) throws(WiringError) -> VsockDriver {
-        for slot in 0..<slotCount {
-            guard let transport = device(inSlot: slot), transport.deviceID == .socket else {
-                continue
-            }
-            do throws(VirtioError) {
+        do throws(VirtioError) {
+            if let (slot, transport) = try firstDevice(where: { $0.deviceID == .socket }) {
                 let driver = try VsockDriver(
                     transport, bufferAllocation: bufferAllocation, clock: clock)
                 claim(slot: slot, for: driver)
                 return driver
-            } catch {
-                throw .unusableDevice(error.explanation)
             }
+        } catch {
+            throw .unusableDevice(error.explanation)
         }
         throw .missingDevice("no vsock device; run with --publish PORT:GUESTPORT")
     }

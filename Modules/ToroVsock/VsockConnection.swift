@@ -17,6 +17,10 @@ struct VsockConnection {
         case violation
     }
 
+    /// The most bytes of one packet: what other implementations take (Linux drops longer ones,
+    /// VIRTIO_VSOCK_MAX_PKT_BUF_SIZE). The specification names no limit.
+    private static var packetLimit: Int { 64 << 10 }
+
     let addresses: VsockAddresses
     /// The bytes that this side keeps for the application at most.
     let bufferAllocation: UInt32
@@ -45,10 +49,11 @@ struct VsockConnection {
         self.bufferAllocation = bufferAllocation
     }
 
-    /// How many bytes the peer has room for.
+    /// How many bytes may be sent now, in one packet.
     var credit: Int {
         let unread = progress.accepted - progress.acknowledged
-        return unread >= peerAllocation ? 0 : Int(UInt64(peerAllocation) - unread)
+        return unread >= peerAllocation
+            ? 0 : min(Int(UInt64(peerAllocation) - unread), Self.packetLimit)
     }
 
     /// Whether the peer should hear that there is room again: it believes in less than half.

@@ -29,7 +29,8 @@ import ToroVirtio
     /// The packets with bytes that the device has, by their slots.
     private var outbound: ObjectTable<VsockOutbound>
     private var controls = ObjectList<VsockControl>()
-    private var blocked = ObjectList<Waiter<Bool>>()
+    /// The packets with bytes that wait for room in the queue, in order.
+    private var blocked = ObjectList<VsockOutbound>()
     private var listeners = ObjectList<VsockListener>()
     private var table: ObjectTable<VsockStream>
     private var isBroken = false
@@ -45,11 +46,7 @@ import ToroVirtio
         self.bufferAllocation = bufferAllocation
         let setup = try VirtioSetup(
             transport, required: .version1, optional: [.indirectDescriptors, .eventIndex])
-        var number: UInt64 = 0
-        for index in 0..<8 {
-            number |= UInt64(transport.configurationByte(at: index)) << (8 * UInt64(index))
-        }
-        cid = number
+        cid = try VirtioConfiguration(transport).number64(at: 0)
         receiveQueue = try setup.makeQueue(0, size: Self.receiveSlots)
         transmitQueue = try setup.makeQueue(1, size: Self.transmitSlots)
         inbound = ObjectTable(count: Int(receiveQueue.size))
@@ -210,7 +207,7 @@ import ToroVirtio
         flush()
     }
 
-    /// Puts as many packets without bytes into the queue as there is room for, then wakes senders.
+    /// Puts as many packets into the queue as there is room for: those without bytes first.
     private func flush() {
         var done = 0
         while done < controls.count, transmitQueue.hasRoom(for: 1) {
@@ -219,23 +216,48 @@ import ToroVirtio
             done += 1
         }
         controls.removeFirst(done)
+        var started = 0
+        while controls.isEmpty, started < blocked.count, transmitQueue.hasRoom(for: 3) {
+            let packet = blocked[started]
+            started += 1
+            guard let stream = packet.stream else { continue }
+            packet.stream = nil
+            start(packet, of: stream)
+        }
+        blocked.removeFirst(started)
         notify()
-        guard controls.isEmpty, transmitQueue.hasRoom(for: 3) else { return }
-        for index in 0..<blocked.count { blocked[index].resume(true) }
-        blocked.removeAll()
     }
 
-    /// Sends the first `count` bytes of `packet` and says where to wait until the device has taken
-    /// them, or has room, if nothing of it is under way afterwards. False comes from a device that
+    /// Sends as much of `packet` as the peer has room for, when the packets before it are in the
+    /// queue, and says where to wait until the device has taken that. False comes from a device that
     /// has failed.
-    func transmit(
-        _ packet: VsockOutbound, _ count: Int, of stream: VsockStream
-    ) -> Waiter<Bool> {
+    func transmit(_ packet: VsockOutbound, of stream: VsockStream) -> Waiter<Bool> {
         let waiter = Waiter<Bool>()
         packet.waiter = waiter
-        guard controls.isEmpty, transmitQueue.hasRoom(for: 3) else {
-            blocked.append(waiter)
-            return waiter
+        if controls.isEmpty, blocked.isEmpty, transmitQueue.hasRoom(for: 3) {
+            start(packet, of: stream)
+            notify()
+        } else {
+            packet.stream = stream
+            blocked.append(packet)
+        }
+        return waiter
+    }
+
+    /// Takes back a packet that waits for room in the queue.
+    func withdraw(_ packet: VsockOutbound) {
+        guard packet.stream != nil else { return }
+        packet.stream = nil
+        blocked.remove(packet)
+    }
+
+    /// Puts the next bytes of `packet` into the queue, which has room. With no credit any more, the
+    /// task has to see to that itself.
+    private func start(_ packet: VsockOutbound, of stream: VsockStream) {
+        let count = min(packet.count, stream.connection.credit)
+        guard count > 0 else {
+            packet.waiter?.resume(true)
+            return
         }
         let (head, body) = packet.segments(count)
         var connection = stream.connection
@@ -250,8 +272,6 @@ import ToroVirtio
         stream.connection = connection
         outbound[Int(slot)] = packet
         packet.sending = count
-        notify()
-        return waiter
     }
 
     /// Writes the header of the packet that is sent next.
@@ -326,7 +346,11 @@ import ToroVirtio
             outbound[slot]?.waiter?.resume(false)
             outbound[slot] = nil
         }
-        while !blocked.isEmpty { blocked.removeLast().resume(false) }
+        while !blocked.isEmpty {
+            let packet = blocked.removeLast()
+            packet.stream = nil
+            packet.waiter?.resume(false)
+        }
         while !listeners.isEmpty { listeners.removeLast().end(.deviceFailed) }
     }
 }

@@ -204,10 +204,9 @@ import ToroVirtio
         packet.failure =
             failure ?? (connection.isFinished ? .closed : connection.peerDeaf ? .reset : nil)
         if packet.failure != nil { return nil }
-        let credit = connection.credit
-        if credit > 0 {
+        if connection.credit > 0 {
             askedForCredit = false
-            return device.transmit(packet, min(packet.count, credit), of: self)
+            return device.transmit(packet, of: self)
         }
         // Once: the answer may be that there is none, and the peer tells of what it frees later.
         if !askedForCredit {
@@ -227,6 +226,7 @@ import ToroVirtio
             packet.sending = 0
         } else {
             packet.failure = failure ?? .cancelled
+            device.withdraw(packet)
         }
     }
 
@@ -252,8 +252,10 @@ import ToroVirtio
     let total: Int
     /// The bytes that the device has now.
     var sending = 0
-    /// Where the task waits for the device to give them back, or for room in its queue.
+    /// Where the task waits for the device to give them back.
     var waiter: Waiter<Bool>?
+    /// Whose bytes these are, while they wait for room in the device's queue.
+    var stream: VsockStream?
     /// Why the rest is not sent.
     var failure: StreamError?
 

@@ -2,6 +2,7 @@ import Testing
 import ToroCore
 import ToroHTTP
 import ToroTesting
+import ToroVirtio
 import ToroVsock
 
 typealias Driver = VsockDriver
@@ -271,6 +272,63 @@ typealias Driver = VsockDriver
         #expect(try await sender.value.get() == 13)
     }
 
+    /// Other implementations drop packets of more than 64 KiB (the mock host complains).
+    @Test @Core func noPacketIsLongerThan64KiB() async throws {
+        let host = MockVsockHost()
+        host.bufferAllocation = 1 << 20
+        let (_, _, client, stream) = try await open(host)
+        let done = await stream.send(
+            try bytes(String(repeating: "h", count: 100)),
+            try bytes(String(repeating: "b", count: 300_000)))
+        #expect(try done.result.get() == 300_100)
+        #expect(text(try await client.receive())?.utf8.count == 300_100)
+        #expect(host.arrivals.count == 5)
+        #expect(host.violations == [])
+    }
+
+    /// Whoever waits for room in the device's queue gets it in turn, and who gives up leaves.
+    @Test @Core func sendersTakeTurns() async throws {
+        let host = MockVsockHost()
+        let driver = try driver(host)
+        let port = try driver.listen(5)
+        var clients: [MockVsockStream] = []
+        var sends: [Task<Bool, Never>] = []
+        for _ in 0..<100 { clients.append(try #require(await host.connect(to: 5))) }
+        await HostRunLoop.shared.settle()
+        host.isDeaf = true
+        for _ in 0..<100 {
+            let stream = try await port.accept()
+            sends.append(
+                Task {
+                    guard let buffer = try? bytes("x") else { return false }
+                    return (try? await stream.send(buffer).result.get()) == 1
+                })
+            await HostRunLoop.shared.settle()
+        }
+        sends[70].cancel()
+        #expect(await sends[70].value == false)
+        host.isDeaf = false
+        await HostRunLoop.shared.settle()
+        for (index, send) in sends.enumerated() where index != 70 { #expect(await send.value) }
+        let expected = clients.indices.filter { $0 != 70 }.map { clients[$0].localPort }
+        #expect(host.arrivals == expected)
+        #expect(host.violations == [])
+    }
+
+    /// A device that cannot be driven is named as that, not as missing.
+    @Test @Core func aDeviceOfAnotherVersionIsNamed() async throws {
+        let host = MockVsockHost()
+        host.device.defect = .unsupportedVersion(1)
+        let bus = MockVirtioBus(host.device)
+        #expect {
+            _ = try bus.vsock(clock: VirtualClock())
+        } throws: {
+            ($0 as? WiringError)?.explanation.contains("force-legacy=false") == true
+        }
+        let good = MockVsockHost()
+        _ = try MockVirtioBus(host.device, good.device).vsock(clock: VirtualClock())
+    }
+
     /// A peer that claims to have passed on what was never sent, or takes such a claim back, moves
     /// no count.
     @Test @Core func aFalseForwardCountIsNotBelieved() async throws {
@@ -354,7 +412,7 @@ typealias Driver = VsockDriver
     @Test(arguments: 1...200) @Core func survivesNonsense(_ seed: UInt64) async throws {
         var random = SeededRandom(seed: seed)
         let host = MockVsockHost()
-        let (driver, port, client, stream) = try await open(host)
+        let (_, port, client, stream) = try await open(host)
         let prey = try #require(await host.connect(to: 5))
         let victim = try await port.accept()
         var whole: [UInt8] = []
@@ -407,7 +465,7 @@ typealias Driver = VsockDriver
 
     @Test @Core func aHostThatNeverListensCannotFillTheMemory() async throws {
         let host = MockVsockHost()
-        let (driver, port, client, stream) = try await open(host)
+        let (driver, _, client, stream) = try await open(host)
         host.isDeaf = true
         // Each asks for an answer that is never taken.
         for _ in 0..<20_000 {

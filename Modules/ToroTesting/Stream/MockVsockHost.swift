@@ -16,6 +16,8 @@ import ToroVirtio
     public private(set) var strays: [VsockPacket] = []
     /// What the guest did that the specification does not allow.
     public private(set) var violations: [String] = []
+    /// The host's ports of the guest's packets with bytes, as they came.
+    public private(set) var arrivals: [UInt32] = []
     /// The connections there are, by the host's port.
     public private(set) var connections: [UInt32: MockVsockStream] = [:]
     /// Whether a guest that closes a connection hears that it is forgotten.
@@ -86,6 +88,7 @@ import ToroVirtio
         guard packet.type == 1, let stream = connections[packet.destinationPort],
             stream.remotePort == packet.sourcePort
         else { return strays.append(packet) }
+        if packet.operation == 5 { arrivals.append(packet.destinationPort) }
         stream.take(packet)
     }
 
@@ -159,6 +162,7 @@ import ToroVirtio
                 end()
             }
         case 5:
+            if packet.payload.count > 65_536 { host.violate("a packet of more than 64 KiB") }
             if peerHasFinished { host.violate("bytes behind the end") }
             received &+= UInt32(packet.payload.count)
             if received &- forwarded > host.bufferAllocation {

@@ -20,6 +20,12 @@ public import ToroVirtio
     public var queueSizes: [UInt16]
     /// The device-specific configuration.
     public var configuration: [UInt8]
+    /// A number that changes with the configuration.
+    public var configurationGeneration: UInt32 = 0
+    /// Called after each read of a part of the configuration.
+    public var onConfigurationRead: (@Core () -> Void)?
+    /// Set if the device cannot be driven: how.
+    public var defect: VirtioError?
 
     /// What the driver wrote last.
     public private(set) var status: VirtioStatus = []
@@ -120,7 +126,17 @@ public import ToroVirtio
 
     /// See ``ToroVirtio/VirtioTransport``.
     public func configurationByte(at offset: Int) -> UInt8 {
-        configuration.indices.contains(offset) ? configuration[offset] : 0
+        defer { onConfigurationRead?() }
+        return configuration.indices.contains(offset) ? configuration[offset] : 0
+    }
+
+    /// See ``ToroVirtio/VirtioTransport``.
+    public func configurationWord(at offset: Int) -> UInt32 {
+        precondition(offset % 4 == 0, "an access that is not aligned")
+        defer { onConfigurationRead?() }
+        return configuration.dropFirst(offset).prefix(4).reversed().reduce(0) {
+            $0 << 8 | UInt32($1)
+        }
     }
 }
 
@@ -135,7 +151,10 @@ public import ToroVirtio
     public var slotCount: Int { devices.count }
 
     /// See ``ToroVirtio/VirtioBus``.
-    public func device(inSlot slot: Int) -> (any VirtioTransport)? { devices[slot] }
+    public func device(inSlot slot: Int) throws(VirtioError) -> (any VirtioTransport)? {
+        if let defect = devices[slot]?.defect { throw defect }
+        return devices[slot]
+    }
 
     /// See ``ToroVirtio/VirtioBus``.
     public func claim(slot: Int, for driver: any Pollable) {

@@ -9,16 +9,11 @@ extension MicroVM: VirtioBus {
     /// The number of places for devices.
     public var slotCount: Int { min(slots.count, UInt64.bitWidth) }
 
-    /// The device in a slot; nil if it is empty, claimed, or no device of version 1.
-    public func device(inSlot slot: Int) -> (any VirtioTransport)? {
+    /// The device in a slot; nil if it is empty or claimed.
+    public func device(inSlot slot: Int) throws(VirtioError) -> (any VirtioTransport)? {
         guard isFree(slot) else { return nil }
-        let window = MMIOWindow(address: slots[slot].address)
-        do throws(VirtioError) {
-            let transport = try MMIOTransport(window)
-            return transport.deviceID.rawValue == 0 ? nil : transport
-        } catch {
-            return nil
-        }
+        let transport = try MMIOTransport(MMIOWindow(address: slots[slot].address))
+        return transport.deviceID.rawValue == 0 ? nil : transport
     }
 
     /// Hands the device in `slot` to `driver`.

@@ -101,10 +101,10 @@ enum Intruder {
 
     init(_ vm: MicroVM) throws(ProbeError) {
         for slot in 0..<vm.slotCount {
-            guard let transport = vm.device(inSlot: slot), transport.deviceID == .fileSystem else {
-                continue
-            }
             do throws(VirtioError) {
+                guard let transport = try vm.device(inSlot: slot),
+                    transport.deviceID == .fileSystem
+                else { continue }
                 let setup = try VirtioSetup(transport, required: .version1, optional: [])
                 forgets = try setup.makeQueue(0, size: 16)
                 queue = try setup.makeQueue(1, size: 16)
