@@ -29,6 +29,9 @@ public final class Guest: VhostUserBackend {
     /// Called when the guest broke a queue, with what it broke and how in words. Its connections are
     /// reset and its clients turned away, until its driver begins anew.
     public var onBroken: (HostError) -> Void = { _ in }
+    /// Called when an interrupt had to be repeated because the guest had not noticed it; with how many
+    /// that were. Never in normal runs.
+    public var onLateSignal: (Int) -> Void = { _ in }
     /// Called when the front end is gone; with the reason if it was no orderly end.
     public var onEnd: (HostError?) -> Void = { _ in }
 
@@ -122,7 +125,10 @@ public final class Guest: VhostUserBackend {
     public func queueStopped(_ index: Int) { forgetConnections() }
 
     /// An interrupt had to be repeated.
-    public func signalWasLate(_ index: Int) { lateSignals += 1 }
+    public func signalWasLate(_ index: Int) {
+        lateSignals += 1
+        onLateSignal(lateSignals)
+    }
 
     /// The front end is gone: every connection of the guest ends.
     public func disconnected(_ reason: HostError?) {

@@ -14,20 +14,28 @@ public final class Service {
     /// A guest with that address. `announce` gets the lines `listening HOST:PORT GUESTPORT` when a
     /// port is bound, `ready HOST:PORT GUESTPORT` when the guest listens, and
     /// `silent HOST:PORT GUESTPORT` when it has not in the time it has (`ready` may follow); for a
-    /// Unix socket with `unix:PATH` as the address.
+    /// Unix socket with `unix:PATH` as the address. `warn` gets what an operator should know of.
     public convenience init(
-        cid: UInt64, limits: GuestLimits = GuestLimits(), announce: @escaping (String) -> Void
+        cid: UInt64, limits: GuestLimits = GuestLimits(),
+        announce: @escaping (String) -> Void, warn: @escaping (String) -> Void = { _ in }
     ) throws(HostError) {
-        try self.init(cid: cid, limits: limits, loop: EventLoop(), announce: announce)
+        try self.init(
+            cid: cid, limits: limits, loop: EventLoop(), announce: announce, warn: warn)
     }
 
     init(
-        cid: UInt64, limits: GuestLimits, loop: EventLoop, announce: @escaping (String) -> Void
+        cid: UInt64, limits: GuestLimits, loop: EventLoop,
+        announce: @escaping (String) -> Void, warn: @escaping (String) -> Void = { _ in }
     ) {
         self.loop = loop
         guest = Guest(cid: cid, limits: limits, loop: loop)
         self.announce = announce
         guest.onReady = { announce("ready \($0) \($1)") }
+        // At each power of two: said at once, and never a flood.
+        guest.onLateSignal = { count in
+            guard count & (count - 1) == 0 else { return }
+            warn("guest \(cid) missed \(count) interrupts, which were repeated")
+        }
         guest.onSilent = { announce("silent \($0) \($1)") }
         // One guest is all there is to serve: without it the program has nothing left to do.
         guest.onBroken = { [unowned self] in finish($0) }
@@ -39,10 +47,6 @@ public final class Service {
         guest.onEnd = { _ in }
         guest.end()
     }
-
-    /// Interrupts that had to be repeated because the guest had not noticed the first: none in normal
-    /// runs.
-    public var lateSignals: Int { guest.lateSignals }
 
     /// Listens on the host for a port of the guest.
     public func publish(_ address: HostAddress, guestPort: UInt32) throws(HostError) {

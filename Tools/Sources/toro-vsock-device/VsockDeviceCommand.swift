@@ -116,11 +116,8 @@ struct ByteCount: ExpressibleByArgument {
         let limits = GuestLimits(
             bufferSize: bufferSize.bytes, memoryBudget: memoryBudget.bytes,
             connections: connections, stallTime: stallTime, readyTime: readyTime)
-        let service = try Service(cid: cid, limits: limits, announce: announce)
-        defer {
-            if service.lateSignals > 0 {
-                fputs("toro-vsock-device: repeated \(service.lateSignals) lost interrupts\n")
-            }
+        let service = try Service(cid: cid, limits: limits, announce: announce) {
+            fputs("toro-vsock-device: \($0)\n")
         }
         for option in publish {
             try service.publish(option.address, guestPort: option.guestPort)

@@ -1,6 +1,7 @@
 import CHostShims
 import Glibc
 import Testing
+import ToroTesting
 import VhostUser
 
 @testable import VsockDevice
@@ -10,6 +11,7 @@ import VhostUser
     /// Keeps the lines that are announced.
     private final class Lines {
         var all: [String] = []
+        var warnings: [String] = []
     }
 
     private func path() -> String {
@@ -22,9 +24,9 @@ import VhostUser
     }
 
     private func service(_ lines: Lines = Lines(), in world: World? = nil) throws -> Service {
-        try Service(cid: 3, limits: FrontEnd.limits, loop: world?.loop ?? EventLoop()) {
-            lines.all.append($0)
-        }
+        try Service(
+            cid: 3, limits: FrontEnd.limits, loop: world?.loop ?? EventLoop(),
+            announce: { lines.all.append($0) }, warn: { lines.warnings.append($0) })
     }
 
     /// Two ports of the host for one of the guest: each is announced once, by its own address.
@@ -48,6 +50,31 @@ import VhostUser
             front.transmit(front.answer(try #require(front.nextPacket()), 2))
         }
         #expect(lines.all.dropFirst(2) == ["ready \(words[1]) 80", "ready unix:\(path) 80"])
+    }
+
+    /// What an operator must hear of: a port that nobody serves, and interrupts that got lost.
+    @Test func whatIsWrongIsSaid() throws {
+        let (lines, world) = (Lines(), try World())
+        let service = try service(lines, in: world)
+        let path = path()
+        try service.publish(.unix(path: path), guestPort: 80)
+        let front = try FrontEnd(world: world, guest: service.guest)
+        front.start()
+        front.postReceiveBuffers()
+        let probe = try #require(front.nextPacket())
+        world.advance(seconds: 11)
+        #expect(lines.all.last == "silent unix:\(path) 80")
+        front.transmit(front.answer(probe, 2))
+        #expect(lines.all.last == "ready unix:\(path) 80")
+        while front.nextPacket() != nil {}
+        #expect(lines.warnings.isEmpty)
+        front.rings[FrontEnd.receive].wantInterrupt()
+        let client = try Client(path)
+        world.advance(milliseconds: 100)
+        #expect(front.nextPacket()?.operation == 1)
+        world.advance(milliseconds: 100)
+        #expect(lines.warnings == ["guest 3 missed 1 interrupts, which were repeated"])
+        client.leave()
     }
 
     /// The only guest there is: the program ends, and says what the guest did.
