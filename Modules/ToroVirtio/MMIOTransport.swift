@@ -47,11 +47,18 @@ import ToroCore
         VirtioStatus(rawValue: UInt8(truncatingIfNeeded: registers.load32(at: Register.status)))
     }
 
-    /// Sets the device status; none resets the device (4.2.2).
+    /// Sets the device status.
     public func writeStatus(_ status: VirtioStatus) {
         registers.store32(UInt32(status.rawValue), at: Register.status)
-        guard status.isEmpty else { return }
-        for _ in 0..<Self.resetAttempts where registers.load32(at: Register.status) == 0 { return }
+    }
+
+    /// Resets the device (4.2.2); it confirms that by a status of 0.
+    public func reset() -> Bool {
+        registers.store32(0, at: Register.status)
+        for _ in 0..<Self.resetAttempts where registers.load32(at: Register.status) == 0 {
+            return true
+        }
+        return false
     }
 
     /// All feature bits that the device offers.

@@ -17,8 +17,7 @@ public import ToroCore
         _ transport: any VirtioTransport, required: VirtioFeatures, optional: VirtioFeatures
     ) throws(VirtioError) {
         self.transport = transport
-        transport.writeStatus([])
-        guard transport.readStatus().isEmpty else { throw .resetTimedOut }
+        guard transport.reset() else { throw .resetTimedOut }
         transport.writeStatus(.acknowledge)
         transport.writeStatus([.acknowledge, .driver])
         let offered = VirtioFeatures(rawValue: transport.deviceFeatures())

@@ -78,9 +78,11 @@ public struct VirtqueueAddresses: Equatable, Sendable {
 
     /// Reads the device status.
     func readStatus() -> VirtioStatus
-    /// Writes the device status; an empty one resets the device. Waits, within bounds, until a
-    /// reset is done.
+    /// Writes the device status, which is not empty.
     func writeStatus(_ status: VirtioStatus)
+    /// Resets the device and waits, within bounds, until it confirms that. False if it does not: it
+    /// may write to all memory that it was given, whenever it likes. See ``LostMemory``.
+    func reset() -> Bool
 
     /// The feature bits the device offers.
     func deviceFeatures() -> UInt64

@@ -10,6 +10,8 @@ import ToroVirtio
     /// How many of them the request asks for. The device is offered no more room than that: a host
     /// may take all it is offered for what was asked.
     var dataSize = 0
+    /// Whether the device may write to this memory for ever.
+    var isLost = false
     let unique: UInt64
     let requestLength: Int
     let replyCapacity: Int
@@ -244,11 +246,15 @@ enum FUSEOutcome: Sendable {
         guard !isBroken else { return }
         isBroken = true
         inFlight = 0
-        transport.writeStatus([])
+        let isReset = transport.reset()
         for slot in 0..<pending.count {
-            pending[slot]?.finish(.refused(.deviceFailed))
-            pending[slot] = nil
+            guard let request = pending[slot] else { continue }
+            request.isLost = !isReset
+            request.finish(.refused(.deviceFailed))
+            if isReset { pending[slot] = nil }
         }
+        if !isReset { LostMemory.keep(self) }
+        forgetBacklog.removeAll()
         while !backlog.isEmpty { backlog.removeLast().finish(.refused(.deviceFailed)) }
     }
 }

@@ -53,6 +53,8 @@ import ToroCore
     }
 
     private func take(_ request: FUSERequest) throws(FileError) {
+        // The device may still write into the buffer.
+        if request.isLost { throw request.refusal }
         guard var filled = request.data.take() else {
             fatalError("a finished request has lost its buffer")
         }

@@ -338,14 +338,15 @@ import ToroVirtio
         guard !isBroken else { return }
         isBroken = true
         controls.removeAll()
-        transport.writeStatus([])
+        let isReset = transport.reset()
         for index in 0..<table.count {
             while let stream = table[index] { stream.end(.deviceFailed) }
         }
         for slot in 0..<outbound.count {
             outbound[slot]?.waiter?.resume(false)
-            outbound[slot] = nil
+            if isReset { outbound[slot] = nil }
         }
+        if !isReset { LostMemory.keep(self) }
         while !blocked.isEmpty {
             let packet = blocked.removeLast()
             packet.stream = nil

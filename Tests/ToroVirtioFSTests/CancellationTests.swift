@@ -4,6 +4,37 @@ import ToroTesting
 import ToroVirtioFS
 
 /// A cancelled call returns at once; what the host answers later is given back to it.
+/// What a device may still write to.
+@Suite(.timeLimit(.minutes(5))) struct LostMemoryTests {
+    /// A read's buffer does not come back from a device that does not confirm its reset.
+    @Test(arguments: [true, false]) @Core func aBufferIsLostUntilAReset(_ hangs: Bool) async throws
+    {
+        let tree = MemoryTree()
+        tree.addFile("/a", "text")
+        let share = Share(tree)
+        let files = try await share.mount()
+        let file = try await files.open("/a")
+        share.server.device.onNotify = nil
+        let reading = Task {
+            guard let buffer = try? IOBuffer(capacity: 1_000) else { return (-1, FileError.stale) }
+            let done = await file.read(into: buffer, at: 0)
+            guard case .failure(let error) = done.result else { return (-1, FileError.stale) }
+            return (done.buffer.capacity, error)
+        }
+        await HostRunLoop.shared.settle()
+        let chain = try #require(share.server.device.take(1))
+        share.server.device.hangsInReset = hangs
+        share.server.device.queues[1]?.give(head: 9_999, written: 0)
+        share.server.device.interrupt()
+        let (capacity, error) = await reading.value
+        #expect(capacity == (hangs ? 0 : 1_000) && error == .deviceFailed)
+        #expect(share.server.device.resets == 2)
+        if hangs { chain.write([UInt8](repeating: 0xff, count: chain.capacity)) }
+        // Nothing is asked of the device any more.
+        await #expect(throws: FileError.deviceFailed) { try await files.open("/a") }
+    }
+}
+
 @Suite(.timeLimit(.minutes(5))) struct CancellationTests {
     @Core private func share() -> Share {
         let tree = MemoryTree()

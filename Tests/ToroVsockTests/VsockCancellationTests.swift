@@ -70,6 +70,44 @@ import ToroVsock
         #expect(send.host.violations == [])
     }
 
+    /// What a device holds that does not confirm its reset is never freed; of another, it is.
+    @Test(arguments: [true, false]) @Core func memoryIsLostUntilAReset(_ hangs: Bool) async throws {
+        weak var driver: VsockDriver?
+        var device: MockVirtioDevice?
+        var chain: MockChain?
+        do {
+            let host = MockVsockHost()
+            device = host.device
+            let stream: VsockStream
+            let client: MockVsockStream
+            do {
+                let made = try MockVirtioBus(host.device).vsock(clock: VirtualClock())
+                driver = made
+                let port = try made.listen(5)
+                client = try #require(await host.connect(to: 5))
+                stream = try await port.accept()
+            }
+            host.isDeaf = true
+            let sending = Task {
+                guard var buffer = try? IOBuffer(capacity: 1_000) else { return -1 }
+                buffer.append(1)
+                return await stream.send(buffer).buffer.capacity
+            }
+            await HostRunLoop.shared.settle()
+            chain = host.device.take(0)
+            host.device.hangsInReset = hangs
+            host.device.queues[1]?.give(head: 9_999, written: 0)
+            host.device.interrupt()
+            #expect(await sending.value == 0)
+            #expect(client.localPort > 0)
+        }
+        await HostRunLoop.shared.settle()
+        #expect((driver != nil) == hangs)
+        #expect(device?.resets == 2)
+        // The memory is there: the sanitizer would tell.
+        if hangs { chain?.write([1, 2, 3]) }
+    }
+
     /// A device that breaks its rules is no orderly end of the service.
     @Test @Core func aFailedDeviceIsToldToWhoAccepts() async throws {
         let host = MockVsockHost()

@@ -14,7 +14,7 @@ public import ToroVirtio
     public var offeredFeatures: UInt64
     /// Whether it takes what the driver chose.
     public var acceptsFeatures = true
-    /// Whether a reset never ends.
+    /// Whether a reset never ends: the device goes on writing where it may.
     public var hangsInReset = false
     /// The largest size of each queue.
     public var queueSizes: [UInt16]
@@ -86,16 +86,19 @@ public import ToroVirtio
 
     /// See ``ToroVirtio/VirtioTransport``.
     public func readStatus() -> VirtioStatus {
-        if hangsInReset, status.isEmpty { return .deviceNeedsReset }
-        return acceptsFeatures ? status : status.subtracting(.featuresOK)
+        acceptsFeatures ? status : status.subtracting(.featuresOK)
     }
 
     /// See ``ToroVirtio/VirtioTransport``.
-    public func writeStatus(_ status: VirtioStatus) {
-        self.status = status
-        guard status.isEmpty else { return }
+    public func writeStatus(_ status: VirtioStatus) { self.status = status }
+
+    /// See ``ToroVirtio/VirtioTransport``.
+    public func reset() -> Bool {
         resets += 1
+        if hangsInReset { return false }
+        status = []
         queues = queues.map { _ in nil }
+        return true
     }
 
     /// See ``ToroVirtio/VirtioTransport``.
