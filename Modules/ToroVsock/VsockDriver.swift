@@ -9,8 +9,9 @@ import ToroVirtio
     private static var receiveSlots: UInt16 { 64 }
     private static var transmitSlots: UInt16 { 64 }
     private static var tableSize: Int { 256 }
-    /// What a connection and the task that serves it take, about.
-    private static var connectionMemory: Int { 8 << 10 }
+    /// What must be free for a connection: some 8 KiB for it and the task that serves it, and what
+    /// those need to go on that are there already.
+    private static var connectionMemory: Int { 32 << 10 }
     /// Resets owed to peers of unknown connections; more are dropped, and the peer times out.
     private static var backlogLimit: Int { 1024 }
     /// Packets without bytes that wait for the device: more than its connections can need.

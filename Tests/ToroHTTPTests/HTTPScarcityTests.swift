@@ -21,7 +21,9 @@ import ToroTesting
         for number in operation..<operation + 3 { faults.fail(operation: number, with: error) }
         let client = bench.port.connect()
         client.inject(Self.request)
-        await bench.clock.advance(by: .milliseconds(699))
+        // An opening is tried again after 100, 200 and 400 ms, a reading each 100 ms.
+        let time: UInt64 = operation == 1 ? 700 : 300
+        await bench.clock.advance(by: .milliseconds(time - 1))
         #expect(client.pendingBytes == 0)
         await bench.clock.advance(by: .milliseconds(1))
         #expect(await bench.rest(client).hasSuffix("\r\n\r\ncontents"))
@@ -36,7 +38,7 @@ import ToroTesting
         faults.onOperation = { if $0 >= operation { faults.failure = error } }
         let client = bench.port.connect()
         client.inject(Self.request)
-        await bench.clock.advance(by: .seconds(7))
+        await bench.clock.advance(by: .seconds(20))
         let answer = await bench.rest(client)
         #expect(answer.hasPrefix("HTTP/1.1 503 ") && answer.contains("\r\nRetry-After: 1\r\n"))
         // The connection goes on, and so does the file.

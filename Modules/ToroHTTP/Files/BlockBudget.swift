@@ -20,9 +20,15 @@ import ToroCore
     private var first: BlockWait?
     private var last: BlockWait?
     /// The next try of those who wait.
-    private var retry: (clock: any Timekeeper, id: TimerID)?
+    private var retry: (service: HTTPService, id: TimerID)?
+    /// Whether there was no memory lately.
+    private var isTight = false
 
-    init(bytes: Int) { free = bytes }
+    /// A budget of `bytes`, or of a quarter of the memory there is if that is less.
+    init(bytes: Int) {
+        free = bytes
+        while free > BlockBudget.largest, (try? IOBuffer(capacity: 4 * free)) == nil { free /= 2 }
+    }
 
     /// Whether a further block may be taken only to go faster.
     var allowsReadAhead: Bool { first == nil && free >= 4 * BlockBudget.largest }
@@ -31,15 +37,24 @@ import ToroCore
     /// for memory if there is none, and has a connection that rests give way. Nil if there is none
     /// in time.
     func waitAndTake(_ wanted: UInt64, _ service: HTTPService) async -> IOBuffer? {
-        if first == nil, let buffer = take(wanted) { return buffer }
+        if first == nil, hasRoom(service), let buffer = take(wanted) { return buffer }
         let wait = BlockWait(wanted, until: service.clock.now + BlockBudget.patience)
         if let last { last.next = wait } else { first = wait }
         last = wait
-        _ = service.giveWay()
-        if retry == nil { tryLater(service.clock) }
+        service.giveMemory()
+        if retry == nil { tryLater(service) }
         _ = await wait.waiter.wait(cancelled: false)
         wait.isOver = true
         return wait.buffer.take()
+    }
+
+    /// Whether one more answer may take memory. Once there was none, and when the budget is used
+    /// up, this is looked at each time: the answers under way need some to go on.
+    private func hasRoom(_ service: HTTPService) -> Bool {
+        guard isTight || free < BlockBudget.largest else { return true }
+        let hasRoom = service.hasSpareMemory
+        if hasRoom, first == nil { isTight = false }
+        return hasRoom
     }
 
     /// A buffer for a block of a file of which `wanted` bytes are left; nil if there is no memory.
@@ -53,25 +68,25 @@ import ToroCore
                 free -= buffer.capacity
                 return buffer
             }
+            isTight = true
             guard size > BlockBudget.smallest else { return nil }
-            size /= 4
+            size = max(size / 4, BlockBudget.smallest)
         }
     }
 
     /// Counts a buffer of this capacity as free.
     func release(_ capacity: Int) {
         free += capacity
-        serve(at: nil)
+        if let retry { serve(retry.service) }
     }
 
-    /// Gives those who wait what there is, in their order; from `now` on, if that is known, nothing
-    /// to those whose time is over.
-    private func serve(at now: Instant?) {
+    /// Gives those who wait what there is, in their order, and nothing to those whose time is over.
+    private func serve(_ service: HTTPService) {
         while let wait = first {
             if !wait.isOver {
-                if let now, now >= wait.end {
+                if service.clock.now >= wait.end {
                     wait.waiter.resume(false)
-                } else if let buffer = take(wait.wanted) {
+                } else if hasRoom(service), let buffer = take(wait.wanted) {
                     wait.buffer = consume buffer
                     wait.waiter.resume(true)
                 } else {
@@ -81,17 +96,18 @@ import ToroCore
             first = wait.next
         }
         last = nil
-        if let retry { retry.clock.cancel(retry.id) }
+        if let retry { retry.service.clock.cancel(retry.id) }
         retry = nil
     }
 
-    private func tryLater(_ clock: any Timekeeper) {
+    private func tryLater(_ service: HTTPService) {
+        let clock = service.clock
         let id = clock.schedule(at: clock.now + BlockBudget.interval) { [self] in
             retry = nil
-            serve(at: clock.now)
-            if first != nil { tryLater(clock) }
+            serve(service)
+            if first != nil { tryLater(service) }
         }
-        retry = (clock, id)
+        retry = (service, id)
     }
 }
 

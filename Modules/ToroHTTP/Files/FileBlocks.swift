@@ -38,9 +38,15 @@ import ToroCore
     }
 
     deinit {
-        let budget = budget
-        let capacity = capacityInUse
-        Core.assumeIsolated { budget.release(capacity) }
+        let (budget, service, capacity) = (budget, service, capacityInUse)
+        guard capacity > 0 else { return }
+        Core.assumeIsolated { FileBlocks.end(capacity, budget, service) }
+    }
+
+    /// The answer needs no more memory; it had so much for blocks.
+    private static func end(_ capacity: Int, _ budget: BlockBudget, _ service: HTTPService) {
+        service.answers -= 1
+        budget.release(capacity)
     }
 
     /// Whether all of it has been read, of one version.
@@ -62,6 +68,7 @@ import ToroCore
     }
 
     private func take(_ block: consuming IOBuffer) {
+        service.answers += 1
         capacityInUse += block.capacity
         free = consume block
     }
@@ -112,14 +119,30 @@ import ToroCore
 
     /// Reads the next block, if there is something to read and a block for it.
     private func read() async {
-        var patience = Patience()
+        let lastTry = service.clock.now + FileBlocks.patience
         while failure == nil, offset < end, let block = free.take() {
             guard arrived(await file.read(into: block, at: offset)) else {
                 if isWhole { await check() }
                 return
             }
-            if !(await patience.wait(for: .outOfMemory, service)) { failure = .outOfMemory }
+            // There is memory again as soon as somebody else's answer is out.
+            dropSpare()
+            service.giveMemory()
+            guard await service.pause(.milliseconds(100)), service.clock.now < lastTry else {
+                failure = .outOfMemory
+                return
+            }
         }
+    }
+
+    /// How long a read is tried again for want of memory.
+    private static var patience: TimeSpan { .seconds(20) }
+
+    /// Gives the second block back: what it is for is speed.
+    private func dropSpare() {
+        let capacity = FileBlocks.discard(spare.take())
+        capacityInUse -= capacity
+        budget.release(capacity)
     }
 
     /// Takes what was read, which is at least one byte; true if it is to be tried again.
@@ -163,6 +186,9 @@ import ToroCore
         if isWhole { file.close() }
     }
 
+    /// Ends a buffer's life; its capacity.
+    private static func discard(_ block: consuming IOBuffer?) -> Int { block?.capacity ?? 0 }
+
     private func write(_ block: consuming IOBuffer, to writer: HTTPBodyWriter) async {
         do throws(HTTPError) {
             sent(try await writer.write(block))
@@ -181,7 +207,8 @@ import ToroCore
         free = nil
         spare = nil
         filled = nil
-        budget.release(capacityInUse)
+        guard capacityInUse > 0 else { return }
+        FileBlocks.end(capacityInUse, budget, service)
         capacityInUse = 0
     }
 }
@@ -199,7 +226,7 @@ struct Patience {
         let time = pause
         pause = TimeSpan(nanoseconds: 2 * pause.nanoseconds)
         // Somebody who rests holds memory.
-        if error == .outOfMemory { _ = service.giveWay() }
+        if error == .outOfMemory { service.giveMemory() }
         return await service.pause(time)
     }
 }

@@ -24,6 +24,8 @@ import ToroCore
     private let clock: any Timekeeper
     private let limits: HTTPLimits
     private var phase = Phase.idle
+    /// When the phase began.
+    private(set) var start = Instant(nanoseconds: 0)
     /// When the phase is over; while we owe bytes, when to look at the peer again.
     private var deadline = Instant.distantFuture
     /// Whether the peer has not taken all of our bytes, as far as we know.
@@ -32,8 +34,6 @@ import ToroCore
     /// have grown, or we began to look.
     private var taken: UInt64 = 0
     private var lastTaken = Instant.distantFuture
-    /// When the phase began, if it is `.send`.
-    private var sendStart = Instant.distantFuture
     /// When the request must be here, all of it.
     private var requestEnd = Instant.distantFuture
     private var pending: (id: TimerID, at: Instant)?
@@ -49,6 +49,7 @@ import ToroCore
     func set(_ phase: Phase) {
         let now = clock.now
         self.phase = phase
+        start = now
         owesBytes = false
         switch phase {
         case .idle:
@@ -62,9 +63,7 @@ import ToroCore
             if requestEnd == .distantFuture { requestEnd = now + limits.requestTime }
             let time = phase == .head ? limits.headTime : limits.bodyTime
             deadline = min(now + time, requestEnd)
-        case .send:
-            sendStart = now
-            owe(now, lookingAfter: lookTime)
+        case .send: owe(now, lookingAfter: lookTime)
         }
         if let pending {
             if pending.at <= deadline { return }
@@ -84,7 +83,7 @@ import ToroCore
         deadline = .distantFuture
         // What a slow reader takes its time for is not the request's time.
         guard phase == .send, requestEnd < .distantFuture else { return }
-        requestEnd = requestEnd + (clock.now - sendStart)
+        requestEnd = requestEnd + (clock.now - start)
     }
 
     /// Takes the timer back for good.

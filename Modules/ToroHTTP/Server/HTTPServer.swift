@@ -50,8 +50,7 @@ public import ToroCore
             while true {
                 await service.waitForRoom()
                 let stream = try await port.accept()
-                await service.makeRoom()
-                service.serve(stream)
+                if await service.makeRoom() { service.serve(stream) } else { stream.close() }
             }
         } catch {
             service.stop()

@@ -55,4 +55,70 @@ import ToroTesting
         let each = (figures[2] - figures[1]) / 100
         #expect(each < 6_000, "\(each) bytes for a connection with half a head")
     }
+
+    /// The status of an answer with a file, 0 for none, and the length of what came of it.
+    @Core private func ask(_ target: String, of guest: RunningGuest) async -> (Int, Int) {
+        guard let stream = try? HostStream.connect(port: guest.port) else { return (0, 0) }
+        defer { stream.close() }
+        var head: [UInt8] = []
+        var count = 0
+        do {
+            try await stream.send("GET \(target) HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+            while let buffer = try await stream.receive() {
+                count += buffer.count
+                if head.count < 12 {
+                    buffer.withBytes { span in
+                        // SAFETY: the bytes are copied within the call.
+                        unsafe span.withUnsafeBytes { unsafe head.append(contentsOf: $0) }
+                    }
+                }
+            }
+        } catch {}
+        let status = String(decoding: head.dropFirst(9).prefix(3), as: UTF8.self)
+        return (Int(status) ?? 0, count)
+    }
+
+    /// Far more readers than a guest has memory for at a time: they wait for one another, and who
+    /// cannot be served is told so, or let go; nobody hears that the service is broken.
+    @Test(arguments: ["3M", "4M"]) @Core
+    func moreReadersThanMemoryAreServedOrRefused(memory: String) async throws {
+        let folder = try TestFolder()
+        let size = 5_000_000
+        try folder.write([UInt8](repeating: 7, count: size), to: "large")
+        try folder.write(Array("alpha".utf8), to: "small")
+        let guest = try RunningGuest(sharing: folder.path, memory: memory)
+        defer { guest.end() }
+        let readers = (0..<200).map { _ in Task { @Core in await ask("/large", of: guest) } }
+        var whole = 0
+        for reader in readers {
+            let (status, count) = await reader.value
+            #expect([0, 200, 503].contains(status))
+            if status == 200, count > size { whole += 1 }
+        }
+        #expect(whole > 20, "\(whole) whole answers")
+        #expect(try await guest.get("/small").body == Array("alpha".utf8))
+        #expect(await ask("/large", of: guest).1 > size)
+    }
+
+    /// Two hundred heads of 8 kB, each without its end: whoever asks properly is served meanwhile,
+    /// and those who wait are told so or let go.
+    @Test @Core func halfHeadsInASmallGuestGiveWay() async throws {
+        let folder = try TestFolder()
+        try folder.write(Array("alpha".utf8), to: "small")
+        let guest = try RunningGuest(sharing: folder.path, memory: "3M")
+        defer { guest.end() }
+        let half =
+            "GET /small HTTP/1.1\r\nHost: h\r\nCookie: " + String(repeating: "c", count: 8_000)
+        var clients: [HostStream] = []
+        defer { for client in clients { client.close() } }
+        for _ in 0..<200 {
+            let client = try HostStream.connect(port: guest.port)
+            clients.append(client)
+            _ = try? await client.send(half)
+        }
+        var served = false
+        for _ in 0..<5 where !served { served = await ask("/small", of: guest).0 == 200 }
+        #expect(served)
+        for _ in 0..<20 { #expect(try await guest.get("/small").body == Array("alpha".utf8)) }
+    }
 }
