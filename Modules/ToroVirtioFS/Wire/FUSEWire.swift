@@ -197,7 +197,7 @@ struct FUSEEntry {
 }
 
 extension TimeSpan {
-    /// How long the host says that something is good for; a century at most.
+    /// How long the host says that something is good for; 136 years (2^32 s) at most.
     fileprivate init(validity seconds: UInt64, _ nanoseconds: UInt32) {
         self = .seconds(min(seconds, 1 << 32))
         self.nanoseconds += UInt64(nanoseconds)
