@@ -26,7 +26,7 @@ import Launcher
 
     func run() throws {
         var report = Report()
-        let builder = try ImageBuild(root: root, configuration: .release)
+        let builder = ImageBuild(root: root, configuration: .release)
         let hello = try builder.build(package: root + "/Samples/HelloWorld")
         let web = try builder.build(package: root + "/Samples/StaticWebServer")
         for (name, image) in [("HelloWorld", hello), ("StaticWebServer", web)] {
@@ -66,7 +66,7 @@ import Launcher
     private func measureRebuild(
         _ configuration: BuildConfiguration, _ report: inout Report
     ) throws {
-        let builder = try ImageBuild(root: root, configuration: configuration)
+        let builder = ImageBuild(root: root, configuration: configuration)
         let folder = root + "/Samples/StaticWebServer"
         let source = folder + "/Sources/StaticWebServer/StaticWebServer.swift"
         _ = try builder.build(package: folder)

@@ -8,6 +8,9 @@ public struct GuestSDK: Sendable {
     /// The folder that holds the bundle: what `--swift-sdks-path` takes.
     public let folder: String
 
+    /// The toolchain's `lib/swift`.
+    let resources: String
+
     /// The name `swift build --swift-sdk` knows it by.
     public var name: String { GuestSDK.name(configuration) }
 
@@ -31,7 +34,7 @@ public struct GuestSDK: Sendable {
         root: String, below parent: String, configuration: BuildConfiguration
     ) throws(LaunchError) {
         self.configuration = configuration
-        let resources = try GuestSDK.runtimeFolder()
+        resources = try GuestSDK.runtimeFolder()
         let script = root + "/Platform/microvm/SDK/linker.ld"
         guard let linker = FileManager.default.contents(atPath: script) else {
             throw LaunchError("\(script) is missing: is \(root) a whole checkout of Toro?")

@@ -44,8 +44,11 @@ struct ToolsetOptions {
             --gc-sections --nmagic --no-eh-frame-hdr --build-id=none -mllvm -swift-async-fp=never \
             -lswift_Concurrency -lswiftUnicodeDataTables
             """
+        // A higher threshold copies swift_release to every place that calls it: a fifth of the web
+        // server's bytes for 7 % of its instructions.
+        let whole = "--icf=all --lto-O2 -mllvm -inline-threshold=75"
         return ["-L\(resources)/embedded/\(ToolsetOptions.triple)", "-T", home + "/linker.ld"]
-            + words(common) + (isLinkedAsBitcode ? ["--icf=all", "--lto-O2"] : [])
+            + words(common) + (isLinkedAsBitcode ? words(whole) : [])
     }
 
     private func words(_ text: String) -> [String] {
