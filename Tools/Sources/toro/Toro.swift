@@ -7,7 +7,7 @@ import Launcher
     static let configuration = CommandConfiguration(
         commandName: "toro",
         abstract: "Builds microservices into unikernel images and boots them as microVMs.",
-        subcommands: [Run.self, Build.self, Test.self, Size.self, SDK.self, Doctor.self])
+        subcommands: [New.self, Run.self, Build.self, Test.self, Size.self, SDK.self, Doctor.self])
 
     static func main() { main(RawArguments.all) }
 

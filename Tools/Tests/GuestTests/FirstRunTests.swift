@@ -1,0 +1,58 @@
+import Foundation
+import Launcher
+import Testing
+
+/// `./toro` on a machine that lacks something.
+@Suite struct FirstRunTests {
+    /// Runs `./toro run x` where only these programs are in PATH, each a line of shell.
+    private func run(_ programs: [String: String]) throws -> Finished {
+        let folder = try TestFolder()
+        for name in ["bash", "dirname", "sed", "head", "find", "mktemp", "rm", "cat", "ls", "id"] {
+            let path = try #require(Command.find(name))
+            try FileManager.default.createSymbolicLink(
+                atPath: folder.path + "/" + name, withDestinationPath: path)
+        }
+        for (name, script) in programs {
+            let path = folder.path + "/" + name
+            try? FileManager.default.removeItem(atPath: path)
+            let isMade = FileManager.default.createFile(
+                atPath: path, contents: Data("#!/bin/sh\n\(script)\n".utf8),
+                attributes: [.posixPermissions: 0o755])
+            #expect(isMade)
+        }
+        return try Command.capture(
+            "/usr/bin/env",
+            [
+                "-i", "PATH=\(folder.path)", folder.path + "/bash", Images.root + "/toro", "run",
+                "x",
+            ],
+            limit: 60)
+    }
+
+    @Test func withoutSwiftItIsNamed() throws {
+        let ended = try run([:])
+        #expect(ended.status == 69)
+        #expect(ended.output.contains("swift.org/install"), "\(ended.output)")
+    }
+
+    @Test(
+        arguments: [
+            ("dnf", "dnf install qemu-system-x86-core"), ("pacman", "pacman -S qemu-system-x86"),
+            ("zypper", "zypper install qemu-x86"), ("apk", "apk add qemu-system-x86_64"),
+        ])
+    func theCommandToTypeIsTheDistributions(_ example: (manager: String, words: String)) throws {
+        let ended = try run(["swift": "", example.manager: "", "id": "echo 1000"])
+        #expect(ended.status == 69)
+        #expect(ended.output.contains("missing: QEMU"), "\(ended.output)")
+        #expect(ended.output.contains("Type: sudo " + example.words), "\(ended.output)")
+    }
+
+    @Test func whatAptSaysComesWhenItFails() throws {
+        let ended = try run([
+            "swift": "", "id": "echo 0", "apt-get": "echo one of many lines; exit 100",
+        ])
+        #expect(ended.status == 69)
+        #expect(ended.output.contains("one of many lines"), "\(ended.output)")
+        #expect(ended.output.contains("could not install qemu-system-x86"), "\(ended.output)")
+    }
+}
