@@ -45,8 +45,8 @@ public struct RunLoopStatistics: Equatable, Sendable {
     private static var batch: Int { 64 }
     /// How many turns a busy loop makes before it looks after the devices.
     private static var busyTurns: UInt64 { 256 }
-    /// How long an interrupt may be under way.
-    private static var interruptTime: TimeSpan { .milliseconds(10) }
+    /// How long an interrupt may be under way: a busy host runs device and hypervisor in turns.
+    private static var interruptTime: TimeSpan { .milliseconds(25) }
 
     /// The processor the loop runs on.
     public let processor: Hardware
@@ -169,7 +169,7 @@ public struct RunLoopStatistics: Equatable, Sendable {
 @Core private final class Driver {
     /// How long a device may rest before it is reminded, at first and at most. It doubles, so that
     /// one that is slow is left in peace.
-    private static var firstWait: TimeSpan { .milliseconds(40) }
+    private static var firstWait: TimeSpan { .milliseconds(25) }
     private static var longestWait: TimeSpan { .seconds(5) }
     /// How soon a device answers that had only missed a notification.
     private static var answerTime: TimeSpan { .milliseconds(1) }

@@ -204,7 +204,7 @@ import ToroVsock
         let reading = try await read(machine, server)
         server.device.lostNotifications = lost.kicks
         server.isHolding = true
-        machine.core.after(.milliseconds(lost.kicks == 0 ? 1 : 41)) {
+        machine.core.after(.milliseconds(lost.kicks == 0 ? 1 : 26)) {
             server.device.lostInterrupts = lost.calls
             server.release()
         }
