@@ -25,6 +25,7 @@ let package = Package(
     targets: [
         .target(name: "CLauncher"),
         .target(name: "Launcher", dependencies: ["CLauncher"], swiftSettings: settings),
+        .target(name: "LoadClient", swiftSettings: settings),
         .target(name: "CHostShims"),
         .target(
             name: "VhostUser",
@@ -65,7 +66,7 @@ let package = Package(
         .testTarget(
             name: "GuestTests",
             dependencies: [
-                "ConfinementProbe", "Launcher", "toro", "toro-vsock-device",
+                "ConfinementProbe", "Launcher", "LoadClient", "toro", "toro-vsock-device",
                 .product(name: "ToroCore", package: "toro"),
                 .product(name: "ToroHost", package: "toro"),
                 .product(name: "ToroTesting", package: "toro"),
