@@ -21,6 +21,54 @@ public enum Interrupts {
         if number != 0 { throw LaunchError("interrupted", status: 128 + number) }
     }
 
+    /// Runs `body` on a thread of its own and returns what it does. When a signal came and it has not
+    /// ended `patience` seconds later, this throws all the same: it may wait for ever in the
+    /// kernel, for a file of a mount that does not answer, until this process ends.
+    public static func run<Value>(
+        patience: Double = 3, _ body: @escaping () throws -> Value
+    ) throws -> Value {
+        let (reader, writer) = try makePipe()
+        let work = Work(body)
+        Thread.detachNewThread {
+            work.run()
+            close(writer)
+        }
+        var deadline: ContinuousClock.Instant?
+        while !canRead(reader) {
+            awaitReadable(
+                [reader, deadline == nil ? Interrupts.reader : -1], until: deadline)
+            if let deadline, .now >= deadline, !canRead(reader) {
+                throw LaunchError(
+                    "interrupted; a file or a folder of this host does not answer",
+                    status: 128 + toro_first_signal())
+            }
+            if deadline == nil, toro_first_signal() != 0 { deadline = .now + .seconds(patience) }
+        }
+        close(reader)
+        return try work.outcome()
+    }
+
+    private static func canRead(_ file: Int32) -> Bool {
+        var wait = pollfd(fd: file, events: Int16(POLLIN), revents: 0)
+        // SAFETY: one structure, which outlives the call.
+        return unsafe poll(&wait, 1, 0) == 1
+    }
+
+    // SAFETY (@unchecked): one thread uses it until the pipe is closed, the other one only after.
+    private final class Work<Value>: @unchecked Sendable {
+        private let body: () throws -> Value
+        private var result: Result<Value, any Error>?
+
+        init(_ body: @escaping () throws -> Value) { self.body = body }
+
+        func run() { result = Result { try body() } }
+
+        func outcome() throws -> Value {
+            guard let result else { throw LaunchError("a thread ended without a result") }
+            return try result.get()
+        }
+    }
+
     /// Writes a message. Waits for its reader, but no more once a signal came: what it does not
     /// take then is dropped.
     public static func write(_ text: String, to file: Int32) {

@@ -2,7 +2,7 @@ import Foundation
 
 extension Launch {
     /// Waits for QEMU's end, passing the console through meanwhile, and then for the reader of the
-    /// console's last words.
+    /// console's last words, for as long as that takes.
     ///
     /// Each turn moves no more of the console than can be moved without waiting: signals and dead
     /// parts are noticed whether the guest is silent, faster than the terminal, or not read at all.
@@ -15,22 +15,24 @@ extension Launch {
         var grace: ContinuousClock.Instant?
         while true {
             let deadlines =
-                qemu.end == nil ? [last, grace, unanswered.isEmpty ? nil : comeUp] : [last]
+                qemu.end == nil ? [last, grace, unanswered.isEmpty ? nil : comeUp] : []
             // After QEMU's end there is nothing more to wait for but a reader.
             if qemu.end == nil || pass.isKeeping {
                 wait(pass, until: deadlines.compactMap { $0 }.min())
             }
             for part in parts {
-                copyErrors(of: part)
+                part.readErrors()
                 // Before the console is read: what QEMU said last is there by then.
                 _ = part.reap()
             }
-            announcements?.read().forEach(onReady)
+            announce()
             let isRead = pass.move()
             if let end = qemu.end, pass.isIdle { return end }
             try Interrupts.check()
             if stopRequest.isMade { throw LaunchError("stopped", status: 128 + SIGTERM) }
             guard isRead else { throw LaunchError("nobody reads the console", status: 141) }
+            // The others end with QEMU, and nobody hurries the reader.
+            if qemu.end != nil { continue }
             let now = ContinuousClock.now
             if let last, now >= last {
                 throw LaunchError("the guest did not end within \(limit ?? 0) seconds", status: 124)
@@ -55,11 +57,13 @@ extension Launch {
         awaitEvents(waits + [pass.awaited], until: deadline)
     }
 
-    private func copyErrors(of part: Part) {
-        part.readErrors()
-        guard let log, !part.lastWords.isEmpty else { return }
-        _ = writeAll(log.fileDescriptor, part.lastWords)
-        part.lastWords.removeAll()
+    private func announce() {
+        for event in announcements?.read() ?? [] {
+            switch event {
+            case .ready(let port): onReady(port)
+            case .silent(let port): onSilent(port)
+            }
+        }
     }
 
     /// A listener that is not readable has no connection waiting: its back end took it.
@@ -97,9 +101,16 @@ final class StopRequest: Sendable {
     var isMade: Bool { readSome(reader) != nil }
 }
 
-/// What the vsock device says: `listening HOST:PORT GUESTPORT` once a port is bound, and
-/// `ready HOST:PORT GUESTPORT` once the guest listens on it.
+/// What the vsock device says: `listening HOST:PORT GUESTPORT` once a port is bound,
+/// `ready HOST:PORT GUESTPORT` once the guest listens on it, and `silent HOST:PORT GUESTPORT` when it
+/// has not for a while.
 final class PortAnnouncements {
+    /// What became of a port.
+    enum Event: Equatable {
+        case ready(PublishedPort)
+        case silent(PublishedPort)
+    }
+
     private(set) var reader: Int32
     private var ports: [PublishedPort]
     private var boundCount = 0
@@ -115,8 +126,8 @@ final class PortAnnouncements {
     /// Whether the host side of every port is bound.
     var areAllBound: Bool { boundCount >= ports.count }
 
-    /// Reads what is there; returns the ports that became ready.
-    @discardableResult func read() -> [PublishedPort] {
+    /// Reads what is there; returns what happened.
+    @discardableResult func read() -> [Event] {
         while reader >= 0, let bytes = readSome(reader) {
             rest += bytes
             if bytes.isEmpty {
@@ -127,18 +138,18 @@ final class PortAnnouncements {
         return takeLines()
     }
 
-    private func takeLines() -> [PublishedPort] {
-        var ready: [PublishedPort] = []
+    private func takeLines() -> [Event] {
+        var events: [Event] = []
         while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
             let line = String(decoding: rest[..<end], as: UTF8.self)
             rest.removeSubrange(...end)
-            ready += take(line)
+            events += take(line)
         }
         if rest.count > 1024 { rest.removeAll() }
-        return ready
+        return events
     }
 
-    func take(_ line: String) -> [PublishedPort] {
+    func take(_ line: String) -> [Event] {
         let words = line.split(separator: " ")
         guard words.count == 3, let mark = words[1].lastIndex(of: ":"),
             let port = UInt16(words[1][words[1].index(after: mark)...])
@@ -150,14 +161,17 @@ final class PortAnnouncements {
                 && ports[$0].host.filter { !"[]".contains($0) } == host
         }
         let exact = named.filter { ports[$0].port == port }
-        if words[0] == "ready" { return exact.map { ports[$0] } }
-        if words[0] == "listening" {
+        switch words[0] {
+        case "ready": return exact.map { .ready(ports[$0]) }
+        case "silent": return exact.map { .silent(ports[$0]) }
+        case "listening":
             boundCount += 1
             // The host's port 0 stands for any: here is which.
             if exact.isEmpty, let index = named.first(where: { ports[$0].port == 0 }) {
                 ports[index].port = port
             }
+            return []
+        default: return []
         }
-        return []
     }
 }

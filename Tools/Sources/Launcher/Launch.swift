@@ -10,6 +10,8 @@ import Foundation
 public final class Launch {
     /// Called when the service listens on a published port.
     public var onReady: (PublishedPort) -> Void = { _ in }
+    /// Called when it has not in the time it has; it may yet.
+    public var onSilent: (PublishedPort) -> Void = { _ in }
     /// Called with the last words of a guest that panicked.
     public var onPanic: (PanicReport) -> Void = { _ in }
 
@@ -20,7 +22,6 @@ public final class Launch {
     }
 
     let stopRequest: StopRequest
-    let log: FileHandle?
     var parts: [Part] = []
     var machine: Machine
     /// Listeners whose back end has not accepted the connection yet.
@@ -34,15 +35,13 @@ public final class Launch {
     static let patience = 10.0
 
     /// Prepares `machine` with back ends for its shares and ports; `device` is the path of
-    /// `toro-vsock-device`, which keeps `bufferSize` bytes for each client. `log` gets what the
-    /// parts write to standard error; without it their last words are part of the message if one
-    /// dies.
+    /// `toro-vsock-device`, and `limits` are its options. The last words of a part that dies are
+    /// part of the message.
     public init(
         _ machine: Machine, shares: [Share], ports: [PublishedPort], device: String?,
-        bufferSize: UInt32? = nil, log: FileHandle? = nil
+        limits: PortLimits = PortLimits()
     ) throws(LaunchError) {
         self.machine = machine
-        self.log = log
         stopRequest = try StopRequest()
         // Whatever may be missing is looked for before anything is started.
         _ = try Machine.qemu()
@@ -50,8 +49,7 @@ public final class Launch {
         do throws(LaunchError) {
             if let daemon { for share in shares { try serve(share, daemon) } }
             if !ports.isEmpty {
-                let options = bufferSize.map { ["--buffer-size", String($0)] } ?? []
-                try publish(ports, device: device, options)
+                try publish(ports, device: device, limits.options)
             }
         } catch {
             end()

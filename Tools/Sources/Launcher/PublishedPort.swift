@@ -1,3 +1,29 @@
+/// What clients of published ports may take, as `toro-vsock-device` is told; nil is its own choice.
+public struct PortLimits: Sendable {
+    /// The bytes kept for each client at most.
+    public var bufferSize: UInt64?
+    /// The bytes kept for all clients together at most.
+    public var memoryBudget: UInt64?
+    /// The clients that are connected at most.
+    public var connections: UInt64?
+    /// The seconds that a client may take nothing of what the guest has left for it.
+    public var stallTime: UInt64?
+    /// The seconds that the guest may take to listen on a published port.
+    public var readyTime: UInt64?
+
+    /// The device's own choice of everything.
+    public init() {}
+
+    var options: [String] {
+        let values = [
+            ("--buffer-size", bufferSize), ("--memory-budget", memoryBudget),
+            ("--connections", connections), ("--stall-time", stallTime),
+            ("--ready-time", readyTime),
+        ]
+        return values.flatMap { name, value in value.map { [name, String($0)] } ?? [] }
+    }
+}
+
 /// A port of the host whose connections go to a port of the guest.
 public struct PublishedPort: Equatable, Sendable, CustomStringConvertible {
     /// The address the host listens on; loopback unless named.

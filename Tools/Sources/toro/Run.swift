@@ -19,15 +19,19 @@ struct Run: ParsableCommand {
             """)
 
     @Argument(help: "A package's folder, or an image that was built.") var path: String
-    @Option(help: "TAG=FOLDER[:rw]: a folder that the guest sees under that tag.")
+    @Option(
+        name: [.customShort("v"), .long],
+        help: "TAG=FOLDER[:rw]: a folder that the guest sees under that tag.")
     var share: [String] = []
-    @Option(help: "[HOST:]PORT:GUESTPORT: a port of this host that leads to one of the guest.")
+    @Option(
+        name: .shortAndLong,
+        help: "[HOST:]PORT:GUESTPORT: a port of this host that leads to one of the guest.")
     var publish: [String] = []
-    @Option(help: "RAM, such as 32M.") var memory: String?
+    @Option(name: .shortAndLong, help: "RAM, such as 32M.") var memory: String?
     @Option(help: "Cores.") var cpus = 1
     @Option(help: "auto, kvm or tcg.") var accel = "auto"
     @Option(
-        name: .customLong("env"),
+        name: [.customShort("e"), .customLong("env")],
         help: """
             NAME=VALUE for the service's environment, or NAME for the value it has here, which then \
             no list of processes shows.
@@ -37,6 +41,14 @@ struct Run: ParsableCommand {
     var envFile: [String] = []
     @Option(name: .shortAndLong, help: "How a package is built: debug (the default) or release.")
     var configuration: BuildConfiguration?
+    @Option(help: "The seconds that the service has to listen on a published port.")
+    var readyTime = 10
+    @Option(help: "The seconds that a client may take nothing of what is there for it.")
+    var stallTime = 120
+    @Option(help: "The clients that are connected at most; more wait until others leave.")
+    var connections = 4096
+    @Option(help: "The memory of this host that all clients together may take at most.")
+    var memoryBudget = "32M"
     @Flag(name: .shortAndLong, help: "Says nothing but what the guest says.") var quiet = false
     @Argument(parsing: .postTerminator, help: "The service's arguments, behind --.")
     var arguments: [String] = []
@@ -46,6 +58,7 @@ struct Run: ParsableCommand {
             // What the user got wrong is said before anything is built.
             let shares = try share.map { try Share(parsing: $0) }
             let ports = try publish.map { try PublishedPort(parsing: $0) }
+            let limits = try self.limits()
             var machine = try self.machine()
             let given = try memory.map { try MemorySize(parsing: $0) }
             let (image, package) = try self.image()
@@ -58,7 +71,7 @@ struct Run: ParsableCommand {
                 try (given ?? MemorySize(parsing: image.manifest.memory ?? "32M")).description
             let launch = try Launch(
                 machine, shares: needs.shares(given: shares), ports: needs.ports(given: ports),
-                device: Toro.vsockDevice)
+                device: Toro.vsockDevice, limits: limits)
             let name = URL(fileURLWithPath: image.path).deletingPathExtension().lastPathComponent
             let built = image.configuration.map { ", built for \($0)" } ?? ""
             say(
@@ -69,6 +82,14 @@ struct Run: ParsableCommand {
                 let url = need?.scheme.map { "\($0)://\(port.address)/" } ?? port.address
                 say("ready: \(url)" + (need?.purpose.map { " (\($0))" } ?? ""))
             }
+            launch.onSilent = { port in
+                Toro.say(
+                    """
+                    the guest does not listen on its port \(port.guestPort): clients of \
+                    \(port.address) are turned away until it does. Is it the service's port? \
+                    A service that takes long to start gets more time with --ready-time
+                    """)
+            }
             launch.onPanic = { report in
                 Toro.say(report.description(symbols: SymbolTable(of: image.symbols)))
             }
@@ -78,6 +99,20 @@ struct Run: ParsableCommand {
 
     private func say(_ text: String) {
         if !quiet { Toro.say(text) }
+    }
+
+    private func limits() throws -> PortLimits {
+        for (name, value) in [
+            ("ready-time", readyTime), ("stall-time", stallTime), ("connections", connections),
+        ] where !(1...1_000_000).contains(value) {
+            throw LaunchError.usage("--\(name) takes a number from 1 to 1000000, not \(value)")
+        }
+        var limits = PortLimits()
+        limits.readyTime = UInt64(readyTime)
+        limits.stallTime = UInt64(stallTime)
+        limits.connections = UInt64(connections)
+        limits.memoryBudget = try MemorySize(parsing: memoryBudget).bytes
+        return limits
     }
 
     private func machine() throws -> Machine {

@@ -7,6 +7,7 @@ import Launcher
     static let configuration = CommandConfiguration(
         commandName: "toro",
         abstract: "Builds microservices into unikernel images and boots them as microVMs.",
+        version: "0 (unreleased), for Swift \(Checkup.supportedSwift)",
         subcommands: [New.self, Run.self, Build.self, Test.self, Size.self, SDK.self, Doctor.self])
 
     static func main() { main(RawArguments.all) }
@@ -34,10 +35,10 @@ import Launcher
 
     /// Runs `body`, which signals end in order; prints a launcher's error as one message and ends
     /// with its status.
-    static func reporting(_ body: () throws -> Int32) throws {
+    static func reporting(_ body: @escaping () throws -> Int32) throws {
         do {
             try Interrupts.watch()
-            let status = try body()
+            let status = try Interrupts.run(body)
             if status != 0 { throw ExitCode(status) }
         } catch let error as LaunchError {
             say(error.description)

@@ -26,12 +26,14 @@ final class RunningGuest: @unchecked Sendable {
     /// Boots the WebProbe image on `folder` and waits until it listens.
     init(
         sharing folder: String, memory: String = "32M", environment: [(String, String)] = [],
-        bufferSize: UInt32? = nil
+        bufferSize: UInt64? = nil
     ) throws {
         var machine = Machine(image: try Images.webProbe().path)
         machine.memory = memory
         machine.environment = environment
-        let prepared = machine
+        var wanted = PortLimits()
+        wanted.bufferSize = bufferSize
+        let (prepared, limits) = (machine, wanted)
         let box = Box()
         self.box = box
         let ready = DispatchSemaphore(value: 0)
@@ -48,7 +50,7 @@ final class RunningGuest: @unchecked Sendable {
                 let launch = try Launch(
                     prepared, shares: [Share(tag: "site", folder: folder)],
                     ports: [PublishedPort(port: 0, guestPort: 80)], device: Images.device,
-                    bufferSize: bufferSize)
+                    limits: limits)
                 box.launch = launch
                 launch.onPanic = { box.panic = $0 }
                 launch.onReady = { port in

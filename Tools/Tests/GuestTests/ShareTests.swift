@@ -11,8 +11,7 @@ import ToroTesting
         machine.arguments = [experiment]
         let console = Pipe()
         let launch = try Launch(
-            machine, shares: [Share(parsing: "site=\(folder)")], ports: [], device: nil,
-            log: .nullDevice)
+            machine, shares: [Share(parsing: "site=\(folder)")], ports: [], device: nil)
         let reader = Task.detached { console.fileHandleForReading.readDataToEndOfFile() }
         defer { _ = reader }
         let status = try launch.run(console: console.fileHandleForWriting, limit: 60)

@@ -32,10 +32,14 @@ final class ToroProcess: @unchecked Sendable {
         process.standardOutput = pipe
         process.standardError = pipe
         try process.run()
-        guard isRead else {
-            unread = pipe
-            return
-        }
+        unread = pipe
+        if isRead { read() }
+    }
+
+    /// Begins to read what it prints.
+    func read() {
+        guard let pipe = unread else { return }
+        unread = nil
         Thread.detachNewThread { [self] in
             while true {
                 let data = pipe.fileHandleForReading.availableData

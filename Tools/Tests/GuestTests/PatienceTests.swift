@@ -1,0 +1,91 @@
+import Foundation
+import Launcher
+import Testing
+import ToroCore
+import ToroHost
+import ToroTesting
+
+/// Who may keep `toro run` waiting, and who may not.
+@Suite(.serialized) struct PatienceTests {
+    /// A program in place of another in PATH, for as long as the folder is there.
+    private func replace(_ program: String, by script: String) throws -> (TestFolder, String) {
+        let folder = try TestFolder()
+        let isMade = FileManager.default.createFile(
+            atPath: folder.path + "/" + program, contents: Data(("#!/bin/sh\n" + script).utf8),
+            attributes: [.posixPermissions: 0o755])
+        #expect(isMade)
+        let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+        return (folder, folder.path + ":" + path)
+    }
+
+    /// More than the pipe holds, so that the machine has ended before its last words are read.
+    @Test func aSlowReaderGetsEverything() throws {
+        let (folder, path) = try replace(
+            "qemu-system-x86_64", by: "cat >/dev/null <&0; seq 1 15000; exit 3")
+        defer { _ = folder }
+        let run = try ToroProcess(
+            ["run", "-q", try Images.probe().path], path: path, isRead: false)
+        let limit = Date(timeIntervalSinceNow: 20)
+        while run.parts.isEmpty, Date() < limit { usleep(10_000) }
+        func hasMachine() -> Bool {
+            run.parts.contains { $0.name.hasPrefix("qemu") && ToroProcess.isAlive($0.pid) }
+        }
+        while hasMachine(), Date() < limit { usleep(10_000) }
+        #expect(Date() < limit, "\(run.parts)")
+        sleep(2)
+        run.read()
+        #expect(run.status() == 0)
+        let lines = run.output.split(separator: "\n")
+        #expect(lines.count == 15_000 && lines.last == "15000", "\(run.output.suffix(300))")
+    }
+
+    /// A daemon that hangs in a mount cannot be asked to end.
+    @Test func aHangingShareHoldsNoSignalUp() throws {
+        let folder = try TestFolder()
+        let run = try ToroProcess(
+            [
+                "run", try Images.webProbe().path, "-v", "site=\(folder.path)", "-p", "0:80",
+            ])
+        #expect(run.waits(for: "ready: "), "\(run.output)")
+        let parts = run.parts
+        for part in parts where part.name == "virtiofsd" { kill(part.pid, SIGSTOP) }
+        #expect(parts.contains { $0.name == "virtiofsd" }, "\(parts)")
+        let start = Date()
+        run.signal(SIGINT)
+        #expect(run.status() == 128 + SIGINT, "\(run.output)")
+        #expect(Date().timeIntervalSince(start) < 6)
+        #expect(!parts.contains { ToroProcess.isAlive($0.pid) })
+    }
+
+    /// The guest listens on 80 only.
+    @Test @Core func aPortThatNobodyServesIsNamed() async throws {
+        let folder = try TestFolder()
+        try folder.write(Array("a page".utf8), to: "a.txt")
+        let run = try ToroProcess(
+            [
+                "run", try Images.webProbe().path, "-v", "site=\(folder.path)", "-p", "0:80",
+                "-p", "0:81", "--ready-time", "1",
+            ])
+        #expect(run.waits(for: "does not listen on its port 81"), "\(run.output)")
+        let mark = "127.0.0.1:"
+        let words = run.output.replacingOccurrences(of: "\n", with: " ")
+        func port(behind text: String) throws -> UInt16 {
+            let start = try #require(words.range(of: text)?.upperBound, "\(words)")
+            let place = try #require(words.range(of: mark, range: start..<words.endIndex))
+            return try #require(UInt16(words[place.upperBound...].prefix { $0.isNumber }))
+        }
+        let answer = try await {
+            let stream = try HostStream.connect(port: try port(behind: "ready: "))
+            defer { stream.close() }
+            return try await stream.get("/a.txt")
+        }()
+        #expect(answer.status == 200)
+        let stream = try HostStream.connect(port: try port(behind: "its port 81"))
+        defer { stream.close() }
+        // Whether the request still leaves is a matter of time.
+        try? await stream.send("GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n")
+        #expect(await HTTPAnswerReader(stream).next() == nil)
+        run.signal(SIGTERM)
+        #expect(run.status() == 128 + SIGTERM)
+    }
+}
