@@ -47,7 +47,7 @@ import ToroTesting
     @Test @Core func aSlowReaderGetsEverything() async throws {
         var limits = HTTPLimits()
         limits.idleTime = .milliseconds(200)
-        limits.sendTime = .milliseconds(800)
+        limits.sendTime = .seconds(3)
         let size = 16 << 20
         let listener = try HostListener(port: 0)
         let server = Task { @Core in
@@ -63,7 +63,7 @@ import ToroTesting
             count += buffer.count
             if count > (pauses + 1) << 21, pauses < 7 {
                 pauses += 1
-                try await sleep(for: .milliseconds(400))
+                try await sleep(for: .milliseconds(500))
             }
         }
         #expect(count >= size && pauses == 7)
