@@ -117,22 +117,11 @@ import ToroHost
         #expect(try run.files.isEmpty)
     }
 
-    /// A folder to put in front of PATH, with a program in it.
-    private func folder(with program: String, _ script: String) throws -> (TestFolder, String) {
-        let folder = try TestFolder()
-        let isMade = FileManager.default.createFile(
-            atPath: folder.path + "/" + program, contents: Data(("#!/bin/sh\n" + script).utf8),
-            attributes: [.posixPermissions: 0o755])
-        #expect(isMade)
-        let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
-        return (folder, folder.path + ":" + path)
-    }
-
     // What SwiftPM starts is in groups of its own.
     @Test(arguments: [SIGINT, SIGTERM, SIGHUP, SIGKILL])
     func whatABuildStartedEndsWithToro(_ signal: Int32) throws {
-        let (folder, path) = try folder(
-            with: "swift", "setsid sh -c 'sleep 60 & sleep 60' & sleep 60")
+        let (folder, path) = try TestFolder.inPath(
+            "swift", "setsid sh -c 'sleep 60 & sleep 60' & sleep 60")
         defer { _ = folder }
         let run = try ToroProcess(["build", Images.root + "/Samples/HelloWorld"], path: path)
         let limit = Date(timeIntervalSinceNow: 20)
@@ -153,7 +142,7 @@ import ToroHost
     // The first prints faster than it is read, the second has more to say than a pipe holds.
     @Test(arguments: ["exec yes", "head -c 200000 /dev/zero; exec sleep 60"], [false, true])
     func aConsoleThatIsNotReadHoldsNoSignalUp(_ script: String, _ isRead: Bool) throws {
-        let (folder, path) = try folder(with: "qemu-system-x86_64", script)
+        let (folder, path) = try TestFolder.inPath("qemu-system-x86_64", script)
         defer { _ = folder }
         let run = try ToroProcess(
             ["run", try Images.probe().path], path: path, isRead: isRead)

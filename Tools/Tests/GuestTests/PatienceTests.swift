@@ -7,21 +7,10 @@ import ToroTesting
 
 /// Who may keep `toro run` waiting, and who may not.
 @Suite(.serialized) struct PatienceTests {
-    /// A program in place of another in PATH, for as long as the folder is there.
-    private func replace(_ program: String, by script: String) throws -> (TestFolder, String) {
-        let folder = try TestFolder()
-        let isMade = FileManager.default.createFile(
-            atPath: folder.path + "/" + program, contents: Data(("#!/bin/sh\n" + script).utf8),
-            attributes: [.posixPermissions: 0o755])
-        #expect(isMade)
-        let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
-        return (folder, folder.path + ":" + path)
-    }
-
     /// More than the pipe holds, so that the machine has ended before its last words are read.
     @Test func aSlowReaderGetsEverything() throws {
-        let (folder, path) = try replace(
-            "qemu-system-x86_64", by: "cat >/dev/null <&0; seq 1 15000; exit 3")
+        let (folder, path) = try TestFolder.inPath(
+            "qemu-system-x86_64", "cat >/dev/null <&0; seq 1 15000; exit 3")
         defer { _ = folder }
         let run = try ToroProcess(
             ["run", "-q", try Images.probe().path], path: path, isRead: false)

@@ -188,6 +188,18 @@ final class TestFolder {
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
 
+    /// A folder with a program, a shell script, and a PATH in which it comes before all others for as
+    /// long as the folder is there.
+    static func inPath(_ program: String, _ script: String) throws -> (TestFolder, path: String) {
+        let folder = try TestFolder()
+        let isMade = FileManager.default.createFile(
+            atPath: folder.path + "/" + program, contents: Data(("#!/bin/sh\n" + script).utf8),
+            attributes: [.posixPermissions: 0o755])
+        #expect(isMade)
+        let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+        return (folder, folder.path + ":" + path)
+    }
+
     /// Makes the files of a recipe.
     func make(_ recipe: FileSystemRecipe) throws {
         for item in recipe.items {
