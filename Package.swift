@@ -60,7 +60,7 @@ let package = Package(
         tests(of: "ToroMemory", ["ToroTesting"]),
         tests(of: "ToroProcess", ["ToroTesting", "ToroVirtio", "ToroVirtioFS", "ToroVsock"]),
         tests(of: "ToroVirtio", ["ToroTesting"]),
-        tests(of: "ToroVirtioFS", ["ToroTesting"]),
+        tests(of: "ToroVirtioFS", ["ToroTesting", "ToroVirtio"]),
         tests(of: "ToroVsock", ["ToroHTTP", "ToroTesting", "ToroVirtio"]),
         tests(of: "ToroHTTP", ["ToroTesting", "ToroHost"]),
         tests(of: "ToroTesting", []),

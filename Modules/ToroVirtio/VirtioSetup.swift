@@ -2,11 +2,16 @@ public import ToroCore
 
 /// Brings a device from reset to ready (VIRTIO 1.2, section 3.1.1).
 ///
-///     let setup = try VirtioSetup(transport, required: .version1, optional: .eventIndex)
+///     var setup = try VirtioSetup(transport, required: .version1, optional: .eventIndex)
 ///     queue = try setup.makeQueue(0, size: 64)
 ///     setup.finish()
+///
+/// The device hears of the queues in ``finish()`` and not before: a driver whose setup fails on the
+/// way, for want of a queue or of memory, may free what it has made.
 @Core public struct VirtioSetup {
     private let transport: any VirtioTransport
+    /// The queues that were made: index, size and place of each.
+    private var queues: [(index: UInt16, size: UInt16, addresses: VirtqueueAddresses)] = []
 
     /// The features that driver and device have agreed on.
     public let features: VirtioFeatures
@@ -36,23 +41,33 @@ public import ToroCore
     }
 
     /// Makes the queue with this index: as large as the device allows, at most `size`, a power of
-    /// two (step 7).
-    public func makeQueue(_ index: UInt16, size: UInt16) throws(VirtioError) -> Virtqueue {
+    /// two. It has to live until the device is reset.
+    public mutating func makeQueue(
+        _ index: UInt16, size: UInt16
+    ) throws(VirtioError) -> Virtqueue {
         let limit = min(transport.maximumSize(ofQueue: index), size)
-        guard limit >= 2 else { throw .missingQueue(index) }
+        guard limit >= 2 else {
+            transport.writeStatus([.acknowledge, .driver, .featuresOK, .failed])
+            throw .missingQueue(index)
+        }
         let rounded = UInt16(1) << UInt16(15 - limit.leadingZeroBitCount)
         let queue: Virtqueue
         do throws(OutOfMemory) {
             queue = try Virtqueue(index: index, size: rounded, features: features)
         } catch {
+            transport.writeStatus([.acknowledge, .driver, .featuresOK, .failed])
             throw .outOfMemory(error)
         }
-        transport.enableQueue(index, size: rounded, at: queue.addresses)
+        queues.append((index, rounded, queue.addresses))
         return queue
     }
 
-    /// Tells the device that the driver is ready (step 8).
+    /// Hands the queues to the device (step 7) and tells it that the driver is ready (step 8). Nothing
+    /// of the driver's setup may fail afterwards.
     public func finish() {
+        for queue in queues {
+            transport.enableQueue(queue.index, size: queue.size, at: queue.addresses)
+        }
         transport.writeStatus([.acknowledge, .driver, .featuresOK, .driverOK])
     }
 }

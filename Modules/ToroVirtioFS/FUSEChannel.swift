@@ -73,7 +73,7 @@ enum FUSEOutcome: Sendable {
     /// Agrees with the device and sets its two queues up.
     init(_ transport: any VirtioTransport) throws(VirtioError) {
         self.transport = transport
-        let setup = try VirtioSetup(
+        var setup = try VirtioSetup(
             transport, required: .version1, optional: [.indirectDescriptors, .eventIndex])
         forgets = try setup.makeQueue(Index.highPriority, size: 16)
         queue = try setup.makeQueue(Index.request, size: 64)

@@ -45,7 +45,7 @@ import ToroVirtio
         self.transport = transport
         self.clock = clock
         self.bufferAllocation = bufferAllocation
-        let setup = try VirtioSetup(
+        var setup = try VirtioSetup(
             transport, required: .version1, optional: [.indirectDescriptors, .eventIndex])
         cid = try VirtioConfiguration(transport).number64(at: 0)
         receiveQueue = try setup.makeQueue(0, size: Self.receiveSlots)

@@ -1,6 +1,7 @@
 import Testing
 import ToroCore
 import ToroTesting
+import ToroVirtio
 import ToroVirtioFS
 
 typealias Files = VirtioFileSystem
@@ -269,5 +270,15 @@ typealias Files = VirtioFileSystem
         await #expect {
             _ = try await bus.virtioFS(tag: "site", clock: VirtualClock())
         } throws: { ($0 as? WiringError)?.name.description == "site" }
+    }
+
+    /// A driver whose setup fails has told the device of none of its memory, which is freed.
+    @Test(arguments: [[], [16], [16, 0], [16, 1]] as [[UInt16]]) @Core
+    func aDeviceWithoutAQueueKeepsNone(_ sizes: [UInt16]) async {
+        let share = Share(smallTree())
+        share.server.device.queueSizes = sizes
+        await #expect(throws: WiringError.self) { _ = try await share.mount() }
+        #expect(share.server.device.queues.allSatisfy { $0 == nil })
+        #expect(share.server.device.status.contains(.failed))
     }
 }

@@ -10,8 +10,9 @@ import ToroVirtio
     init(
         _ device: MockVirtioDevice, size: UInt16 = 8, features: VirtioFeatures
     ) throws(VirtioError) {
-        let setup = try VirtioSetup(device, required: .version1, optional: features)
+        var setup = try VirtioSetup(device, required: .version1, optional: features)
         queue = try setup.makeQueue(0, size: size)
+        setup.finish()
     }
 
     var size: UInt16 { queue.size }
@@ -224,7 +225,7 @@ import ToroVirtio
         for index in 0..<3 as Range<UInt16> {
             var failure: VirtioError?
             do throws(VirtioError) {
-                let setup = try VirtioSetup(small, required: .version1, optional: [])
+                var setup = try VirtioSetup(small, required: .version1, optional: [])
                 _ = try setup.makeQueue(index, size: 8)
             } catch {
                 failure = error

@@ -105,7 +105,7 @@ enum Intruder {
                 guard let transport = try vm.device(inSlot: slot),
                     transport.deviceID == .fileSystem
                 else { continue }
-                let setup = try VirtioSetup(transport, required: .version1, optional: [])
+                var setup = try VirtioSetup(transport, required: .version1, optional: [])
                 forgets = try setup.makeQueue(0, size: 16)
                 queue = try setup.makeQueue(1, size: 16)
                 setup.finish()
