@@ -110,6 +110,12 @@ public struct GuestSDK: Sendable {
         return resources
     }
 
+    /// The toolchain itself: the folder, often called `usr`, that holds `bin` and `lib`.
+    public static func toolchainFolder() throws(LaunchError) -> String {
+        ((try runtimeFolder() as NSString).deletingLastPathComponent as NSString)
+            .deletingLastPathComponent
+    }
+
     /// FNV-1a, 64 bits: names a folder, protects nothing.
     private static func digest(_ bytes: Data) -> String {
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325

@@ -30,16 +30,14 @@ public struct PlantedBugs: Sendable {
 
     /// The bugs there are.
     public let bugs: [Bug]
-    private let root: String
-    private let copy: String
+    private let copy: SourceCopy
     private let swift: String
     /// How long a test may take, in seconds, before it counts as hanging.
     private static let limit = 120.0
 
     /// The bugs that Toro's `Tests/planted-bugs.json` lists.
     public init(root: String) throws(LaunchError) {
-        self.root = root
-        copy = root + "/.build/toro/planted"
+        copy = SourceCopy(of: root, in: root + "/.build/toro/planted")
         guard let swift = Command.find("swift") else {
             throw .missing("swift is not in PATH")
         }
@@ -58,8 +56,8 @@ public struct PlantedBugs: Sendable {
     /// Plants a bug into the copy, runs its test there, and takes the bug out again.
     public func plant(_ bug: Bug) throws(LaunchError) -> Outcome {
         do {
-            try refresh()
-            let path = copy + "/" + bug.file
+            try copy.refresh(["Package.swift", "Modules", "Platform", "Tests", "Tools"])
+            let path = copy.folder + "/" + bug.file
             let source = try String(contentsOfFile: path, encoding: .utf8)
             guard source.components(separatedBy: bug.text).count == 2 else {
                 return .untested("its text does not stand in \(bug.file) once")
@@ -71,12 +69,12 @@ public struct PlantedBugs: Sendable {
         } catch let error as LaunchError {
             throw error
         } catch {
-            throw LaunchError("cannot copy the sources: \(error.localizedDescription)")
+            throw LaunchError("cannot plant \(bug.name): \(error.localizedDescription)")
         }
     }
 
     private func test(_ bug: Bug) throws(LaunchError) -> Outcome {
-        let folder = bug.package == "." ? copy : copy + "/" + bug.package
+        let folder = bug.package == "." ? copy.folder : copy.folder + "/" + bug.package
         let common = ["--package-path", folder, "--disable-build-manifest-caching"]
         let built = try Command.capture(swift, ["build", "--build-tests"] + common)
         guard built.status == 0 else {
@@ -93,32 +91,5 @@ public struct PlantedBugs: Sendable {
             return .untested("there is no test of that name:\n" + ended.output.suffix(2000))
         }
         return .missed
-    }
-
-    /// Brings the copy up to date; what has not changed keeps its date, so that little is built.
-    private func refresh() throws {
-        try FileManager.default.createDirectory(
-            atPath: copy, withIntermediateDirectories: true)
-        for part in ["Package.swift", "Modules", "Platform", "Tests", "Tools"] {
-            try refresh(part)
-        }
-    }
-
-    private func refresh(_ part: String) throws {
-        let files = FileManager.default
-        let attributes = try files.attributesOfItem(atPath: root + "/" + part)
-        guard attributes[.type] as? FileAttributeType == .typeDirectory else {
-            if files.contentsEqual(atPath: root + "/" + part, andPath: copy + "/" + part) { return }
-            try? files.removeItem(atPath: copy + "/" + part)
-            try files.copyItem(atPath: root + "/" + part, toPath: copy + "/" + part)
-            return
-        }
-        try files.createDirectory(atPath: copy + "/" + part, withIntermediateDirectories: true)
-        let here = try files.contentsOfDirectory(atPath: root + "/" + part)
-        let there = try files.contentsOfDirectory(atPath: copy + "/" + part)
-        for gone in there where !here.contains(gone) && gone != ".build" {
-            try files.removeItem(atPath: copy + "/" + part + "/" + gone)
-        }
-        for name in here where name != ".build" { try refresh(part + "/" + name) }
     }
 }

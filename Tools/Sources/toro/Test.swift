@@ -10,6 +10,9 @@ struct Test: ParsableCommand {
     @Flag(help: "Puts bugs into a copy of the sources, one by one: the fuzzers must find each.")
     var planted = false
 
+    @Flag(help: "Tests the guests with Debian 13's QEMU and virtiofsd, in a folder. Needs root.")
+    var peers = false
+
     @Option(
         name: .shortAndLong, help: "How the guests that are booted are built: debug or release.")
     var configuration = BuildConfiguration.debug
@@ -17,37 +20,21 @@ struct Test: ParsableCommand {
     @Argument(help: "Runs only the tests whose names match this regular expression.")
     var filter: String?
 
+    func validate() throws {
+        if planted, peers { throw ValidationError("--planted and --peers are different runs") }
+    }
+
     func run() throws {
         try Toro.reporting {
             if planted { return try plantBugs() }
-            _ = try Machine.qemu()
-            guard let swift = Command.find("swift") else {
-                throw LaunchError.missing("swift is not in PATH")
-            }
-            let reports = try ReportFolder()
+            let site = try peers ? TestSite.peers() : TestSite.here()
+            let reports = try ReportFolder(in: site.root + "/.build")
             defer { reports.remove() }
             var failed: [String] = []
-            // Without it LinuxPeerTests fail, and say so.
-            _ = try Command.passThrough(Toro.root + "/Tests/LinuxPeer/fetch", [])
-            if filter == nil, try lint(swift) != 0 { failed.append("style") }
-            for part in TestPart.all where filter == nil || part.takesFilters {
-                var arguments = [
-                    // What is lost at exit is the test runner's.
-                    "ASAN_OPTIONS=detect_leaks=0", "TORO_TEST_CONFIGURATION=\(configuration)",
-                    swift, "test", "--package-path", Toro.root + part.folder,
-                    "--disable-build-manifest-caching",
-                ]
-                if part.isSanitized {
-                    let scratch = Toro.root + part.folder + "/.build/sanitized"
-                    arguments += ["--sanitize=address", "--scratch-path", scratch]
-                }
-                if let filter {
-                    let report = reports.path + "/" + part.name
-                    arguments += ["--filter", filter, "--xunit-output", report]
-                } else {
-                    arguments += part.selection
-                }
-                if try Command.passThrough("/usr/bin/env", arguments) != 0 {
+            if filter == nil, !peers, try lint(site.swift) != 0 { failed.append("style") }
+            for part in site.parts where filter == nil || part.takesFilters {
+                let line = site.entrance + ["/usr/bin/env"] + arguments(part, site, reports)
+                if try Command.passThrough(line[0], Array(line.dropFirst())) != 0 {
                     failed.append(part.name)
                 }
             }
@@ -62,6 +49,28 @@ struct Test: ParsableCommand {
             Toro.say("failed: \(failed.joined(separator: ", "))")
             return 1
         }
+    }
+
+    /// What `env` is told, to test a part.
+    private func arguments(_ part: TestPart, _ site: TestSite, _ reports: ReportFolder) -> [String]
+    {
+        // Seeds and the like, which an entrance would keep out.
+        var line = ProcessInfo.processInfo.environment
+            .filter { $0.key.hasPrefix("TORO_") && $0.key != "TORO_ROOT" }
+            .map { "\($0.key)=\($0.value)" }
+        // What is lost at exit is the test runner's.
+        line += ["ASAN_OPTIONS=detect_leaks=0", "TORO_TEST_CONFIGURATION=\(configuration)"]
+        let folder = site.root + part.folder
+        line += [
+            site.swift, "test", "--package-path", folder, "--disable-build-manifest-caching",
+        ]
+        if part.isSanitized {
+            line += ["--sanitize=address", "--scratch-path", folder + "/.build/sanitized"]
+        }
+        if let filter {
+            return line + ["--filter", filter, "--xunit-output", reports.path + "/" + part.name]
+        }
+        return line + part.selection
     }
 
     /// Plants bugs whose names hold the filter; 1 if a fuzzer missed one.
@@ -99,7 +108,7 @@ struct Test: ParsableCommand {
 }
 
 /// What is tested by one call of `swift test`.
-private struct TestPart {
+struct TestPart {
     let name: String
     /// The package's folder, below the root of Toro.
     var folder = ""
@@ -122,9 +131,10 @@ private struct TestPart {
 
 /// A folder for the reports of one run of the tests.
 private struct ReportFolder {
-    let path = NSTemporaryDirectory() + "toro-reports-\(UUID().uuidString)"
+    let path: String
 
-    init() throws {
+    init(in folder: String) throws {
+        path = folder + "/toro-reports-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     }
 

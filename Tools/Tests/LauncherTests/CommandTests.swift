@@ -32,7 +32,12 @@ import Testing
     }
 
     @Test func whatAProgramLeavesIsEndedWithIt() throws {
-        let script = "setsid sh -c 'sleep 60 & sleep 60' & sleep 0.2; ps -o pid= -s $!"
+        // The shell ends when the three have said who they are.
+        let script = """
+            trap exit USR1
+            setsid sh -c 'sleep 60 & echo $!; sleep 60 & echo $!; echo $$; kill -USR1 $0; wait' $$ &
+            wait
+            """
         let ended = try Command.capture("/bin/sh", ["-c", script])
         let left = ended.output.split(whereSeparator: \.isWhitespace).compactMap { Int32($0) }
         #expect(left.count == 3, "\(ended.output)")

@@ -1,0 +1,67 @@
+import Foundation
+import Launcher
+
+/// Where tests are built and run.
+struct TestSite {
+    /// The sources.
+    let root: String
+    /// The parts that are tested there.
+    let parts: [TestPart]
+    /// The path of `swift` there.
+    let swift: String
+    /// What comes before a command: a program that runs it there.
+    var entrance: [String] = []
+
+    /// This machine, for everything.
+    static func here() throws(LaunchError) -> TestSite {
+        _ = try Machine.qemu()
+        try fetchLinux()
+        return TestSite(root: Toro.root, parts: TestPart.all, swift: try toolchain())
+    }
+
+    /// A folder with Debian 13, for the guests: its QEMU and its virtiofsd are of the generation
+    /// after Debian 12's. It has a copy of the sources, and both are used again.
+    static func peers() throws(LaunchError) -> TestSite {
+        guard geteuid() == 0 else {
+            throw .usage(
+                """
+                --peers needs root, to make a folder with Debian and to enter it. Type: \
+                sudo env "PATH=$PATH" ./toro test --peers
+                """)
+        }
+        let swift = try toolchain()
+        let scripts = Toro.root + "/Tests/Peers/"
+        let status = try Command.passThrough(scripts + "prepare", [])
+        guard status == 0 else {
+            throw LaunchError("there is no Debian folder to test in", status: status)
+        }
+        try fetchLinux()
+        let copy = SourceCopy(of: Toro.root, in: Toro.root + "/.build/peers/sources")
+        try copy.refresh([
+            "Package.swift", "Modules", "Platform", "Samples", "Tests", "Tools", "toro",
+        ])
+        if FileManager.default.fileExists(atPath: Toro.root + "/" + linux) {
+            try copy.refresh([linux])
+        }
+        // The folder has no network, in which the packages that Tools needs could be found.
+        let fetched = try Command.passThrough(
+            swift, ["package", "--package-path", copy.folder + "/Tools", "resolve"])
+        guard fetched == 0 else { throw LaunchError("what Tools depends on cannot be fetched") }
+        return TestSite(
+            root: copy.folder, parts: TestPart.all.filter { $0.name == "guests" },
+            swift: "/opt/swift/usr/bin/swift",
+            entrance: [scripts + "enter", try GuestSDK.toolchainFolder(), copy.folder])
+    }
+
+    private static let linux = ".build/linux-peer"
+
+    /// Fetches the kernel for LinuxPeerTests. Without it they fail, and say so.
+    private static func fetchLinux() throws(LaunchError) {
+        _ = try Command.passThrough(Toro.root + "/Tests/LinuxPeer/fetch", [])
+    }
+
+    private static func toolchain() throws(LaunchError) -> String {
+        guard let swift = Command.find("swift") else { throw .missing("swift is not in PATH") }
+        return swift
+    }
+}
