@@ -4,8 +4,10 @@ import Testing
 
 /// `./toro` on a machine that lacks something.
 @Suite struct FirstRunTests {
-    /// Runs `./toro run x` where only these programs are in PATH, each a line of shell.
-    private func run(_ programs: [String: String]) throws -> Finished {
+    /// Runs `./toro` where only these programs are in PATH, each a line of shell.
+    private func run(
+        _ programs: [String: String], _ arguments: [String] = ["run", "x"]
+    ) throws -> Finished {
         let folder = try TestFolder()
         for name in ["bash", "dirname", "sed", "head", "find", "mktemp", "rm", "cat", "ls", "id"] {
             let path = try #require(Command.find(name))
@@ -22,10 +24,7 @@ import Testing
         }
         return try Command.capture(
             "/usr/bin/env",
-            [
-                "-i", "PATH=\(folder.path)", folder.path + "/bash", Images.root + "/toro", "run",
-                "x",
-            ],
+            ["-i", "PATH=\(folder.path)", folder.path + "/bash", Images.root + "/toro"] + arguments,
             limit: 60)
     }
 
@@ -54,5 +53,14 @@ import Testing
         #expect(ended.status == 69)
         #expect(ended.output.contains("one of many lines"), "\(ended.output)")
         #expect(ended.output.contains("could not install qemu-system-x86"), "\(ended.output)")
+    }
+
+    /// The peers are in a folder, which needs neither QEMU nor virtiofsd outside.
+    @Test func withoutDebootstrapThePeersNameIt() throws {
+        let programs = ["swift": "", "dnf": "", "id": "echo 0"]
+        let ended = try run(programs, ["test", "--peers"])
+        #expect(ended.status == 69)
+        #expect(ended.output.contains("missing: debootstrap. Type: dnf install debootstrap"))
+        #expect(try run(programs, ["run", "--", "--peers"]).output.contains("missing: QEMU"))
     }
 }
