@@ -23,10 +23,11 @@ let package = Package(
         .package(name: "toro", path: ".."),
     ],
     targets: [
-        .target(name: "CLauncher"),
+        .target(name: "CSeccomp"),
+        .target(name: "CLauncher", dependencies: ["CSeccomp"]),
         .target(name: "Launcher", dependencies: ["CLauncher"], swiftSettings: settings),
         .target(name: "LoadClient", swiftSettings: settings),
-        .target(name: "CHostShims"),
+        .target(name: "CHostShims", dependencies: ["CSeccomp"]),
         .target(
             name: "VhostUser",
             dependencies: [

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include "CHostShims.h"
+#include "CSeccomp.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <linux/sockios.h>
 #include <signal.h>
-#include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -43,71 +40,38 @@ static const short allowed[] = {
     SYS_exit_group,
 };
 
-struct program {
-    struct sock_filter code[256];
-    unsigned short length;
-};
-
-static void add(struct program *program, struct sock_filter instruction) {
-    program->code[program->length++] = instruction;
-}
-
-#define LOAD(field) (struct sock_filter) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, field)
-#define ANSWER(what) (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, what)
-#define IF_EQUAL(value, yes, no) \
-    (struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, yes, no)
-#define IF_ANY_BIT(value, yes, no) \
-    (struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, value, yes, no)
-// The low half of an argument: what flags are in.
-#define ARGUMENT(index) (offsetof(struct seccomp_data, args) + 8 * (index))
-#define REFUSE ANSWER(SECCOMP_RET_ERRNO | EPERM)
-#define PERMIT ANSWER(SECCOMP_RET_ALLOW)
-
-static void allow(struct program *program, unsigned number) {
-    add(program, IF_EQUAL(number, 0, 1));
-    add(program, PERMIT);
-}
-
 // Allows a call if an argument has none of these bits, or, the other way round, any of them.
-static void allow_bits(struct program *program, unsigned number, unsigned argument, unsigned bits,
+static void allow_bits(struct toro_filter *filter, unsigned number, unsigned argument, unsigned bits,
                        int has_them) {
-    add(program, IF_EQUAL(number, 0, 4));
-    add(program, LOAD(ARGUMENT(argument)));
-    add(program, IF_ANY_BIT(bits, has_them ? 0 : 1, has_them ? 1 : 0));
-    add(program, PERMIT);
-    add(program, REFUSE);
+    toro_filter_add(filter, IF_EQUAL(number, 0, 4));
+    toro_filter_add(filter, LOAD(ARGUMENT(argument)));
+    toro_filter_add(filter, IF_ANY_BIT(bits, has_them ? 0 : 1, has_them ? 1 : 0));
+    toro_filter_add(filter, PERMIT);
+    toro_filter_add(filter, REFUSE);
 }
 
 static int install_filter(int removes_names) {
-    struct program program = {.length = 0};
-    // Other architectures' calls have other numbers, and x32's have this bit.
-    add(&program, LOAD(offsetof(struct seccomp_data, arch)));
-    add(&program, IF_EQUAL(AUDIT_ARCH_X86_64, 1, 0));
-    add(&program, ANSWER(SECCOMP_RET_KILL_PROCESS));
-    add(&program, LOAD(offsetof(struct seccomp_data, nr)));
-    add(&program, IF_ANY_BIT(0x40000000, 0, 1));
-    add(&program, ANSWER(SECCOMP_RET_KILL_PROCESS));
+    struct toro_filter filter;
+    toro_filter_begin(&filter);
     for (size_t index = 0; index < sizeof allowed / sizeof *allowed; index++)
-        allow(&program, (unsigned)allowed[index]);
+        toro_filter_answer(&filter, (unsigned)allowed[index], SECCOMP_RET_ALLOW);
     // No memory is ever executable that was not so before.
-    allow_bits(&program, SYS_mmap, 2, PROT_EXEC, 0);
-    allow_bits(&program, SYS_mprotect, 2, PROT_EXEC, 0);
+    allow_bits(&filter, SYS_mmap, 2, PROT_EXEC, 0);
+    allow_bits(&filter, SYS_mprotect, 2, PROT_EXEC, 0);
     // The C library asks so for the state of an open file.
-    if (!removes_names) allow_bits(&program, SYS_newfstatat, 3, AT_EMPTY_PATH, 1);
+    if (!removes_names) allow_bits(&filter, SYS_newfstatat, 3, AT_EMPTY_PATH, 1);
     if (removes_names) {
-        allow(&program, SYS_newfstatat);
-        allow(&program, SYS_lstat);
-        allow(&program, SYS_unlink);
+        toro_filter_answer(&filter, SYS_newfstatat, SECCOMP_RET_ALLOW);
+        toro_filter_answer(&filter, SYS_lstat, SECCOMP_RET_ALLOW);
+        toro_filter_answer(&filter, SYS_unlink, SECCOMP_RET_ALLOW);
     }
     // How much of a socket's bytes have left.
-    add(&program, IF_EQUAL(SYS_ioctl, 0, 4));
-    add(&program, LOAD(ARGUMENT(1)));
-    add(&program, IF_EQUAL(SIOCOUTQ, 0, 1));
-    add(&program, PERMIT);
-    add(&program, REFUSE);
-    add(&program, REFUSE);
-    struct sock_fprog filter = {program.length, program.code};
-    return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter);
+    toro_filter_add(&filter, IF_EQUAL(SYS_ioctl, 0, 4));
+    toro_filter_add(&filter, LOAD(ARGUMENT(1)));
+    toro_filter_add(&filter, IF_EQUAL(SIOCOUTQ, 0, 1));
+    toro_filter_add(&filter, PERMIT);
+    toro_filter_add(&filter, REFUSE);
+    return toro_filter_install(&filter, FAIL_WITH(EPERM), SECCOMP_FILTER_FLAG_TSYNC);
 }
 
 static int has_capability(int number) {

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
+#include "CSeccomp.h"
 #include "Confinement.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -31,8 +30,11 @@
 #endif
 #define NUMBER_OPENAT2 437
 #define NUMBER_IO_URING_SETUP 425
+#define NUMBER_PIDFD_GETFD 438
 #define NUMBER_FCHMODAT2 452
 #define NUMBER_SETXATTRAT 463
+#define NUMBER_REMOVEXATTRAT 466
+#define NUMBER_FIRST_UNKNOWN 467
 #define CLONE_TREE 1             // OPEN_TREE_CLONE
 #define ALL_MOUNTS_BELOW 0x8000  // AT_RECURSIVE
 #define FROM_DESCRIPTOR 4        // MOVE_MOUNT_F_EMPTY_PATH
@@ -57,118 +59,134 @@ static int write_file(const char *path, const char *text, size_t length) {
 
 // MARK: Filters of system calls
 
-// A program of seccomp(2), put together before it is handed over.
-struct program {
-    struct sock_filter code[160];
-    unsigned short length;
-};
-
-static void add(struct program *program, struct sock_filter instruction) {
-    program->code[program->length++] = instruction;
-}
-
-#define LOAD(field) (struct sock_filter) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, field)
-#define ANSWER(what) (struct sock_filter) BPF_STMT(BPF_RET | BPF_K, what)
-#define IF_EQUAL(value, yes, no) \
-    (struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, yes, no)
-#define IF_ANY_BIT(value, yes, no) \
-    (struct sock_filter) BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, value, yes, no)
-// The low half of an argument: what a mode or flags are in.
-#define ARGUMENT(index) (offsetof(struct seccomp_data, args) + 8 * (index))
-#define REFUSE ANSWER(SECCOMP_RET_ERRNO | EPERM)
-#define PERMIT ANSWER(SECCOMP_RET_ALLOW)
 #define SET_ID_BITS (S_ISUID | S_ISGID)
 
-// Begins with the number of the call loaded. Other architectures' calls have other numbers.
-static void begin(struct program *program) {
-    add(program, LOAD(offsetof(struct seccomp_data, arch)));
-    add(program, IF_EQUAL(AUDIT_ARCH_X86_64, 1, 0));
-    add(program, ANSWER(SECCOMP_RET_KILL_PROCESS));
-    add(program, LOAD(offsetof(struct seccomp_data, nr)));
-    // The x32 calls, which have this bit.
-    add(program, IF_ANY_BIT(0x40000000, 0, 1));
-    add(program, ANSWER(SECCOMP_RET_KILL_PROCESS));
-}
-
-static void answer(struct program *program, unsigned number, unsigned what) {
-    add(program, IF_EQUAL(number, 0, 1));
-    add(program, ANSWER(what));
-}
-
 // Refuses set-id bits in the mode that is an argument of a call.
-static void check_mode(struct program *program, unsigned number, unsigned mode) {
-    add(program, IF_EQUAL(number, 0, 4));
-    add(program, LOAD(ARGUMENT(mode)));
-    add(program, IF_ANY_BIT(SET_ID_BITS, 0, 1));
-    add(program, REFUSE);
-    add(program, PERMIT);
+static void check_mode(struct toro_filter *filter, unsigned number, unsigned mode) {
+    toro_filter_add(filter, IF_EQUAL(number, 0, 4));
+    toro_filter_add(filter, LOAD(ARGUMENT(mode)));
+    toro_filter_add(filter, IF_ANY_BIT(SET_ID_BITS, 0, 1));
+    toro_filter_add(filter, REFUSE);
+    toro_filter_add(filter, PERMIT);
 }
 
 // The same of a call whose mode counts only if its flags say that a file is made.
-static void check_open(struct program *program, unsigned number, unsigned flags) {
-    add(program, IF_EQUAL(number, 0, 6));
-    add(program, LOAD(ARGUMENT(flags)));
-    add(program, IF_ANY_BIT(O_CREAT | (O_TMPFILE & ~O_DIRECTORY), 0, 3));
-    add(program, LOAD(ARGUMENT(flags + 1)));
-    add(program, IF_ANY_BIT(SET_ID_BITS, 0, 1));
-    add(program, REFUSE);
-    add(program, PERMIT);
+static void check_open(struct toro_filter *filter, unsigned number, unsigned flags) {
+    toro_filter_add(filter, IF_EQUAL(number, 0, 6));
+    toro_filter_add(filter, LOAD(ARGUMENT(flags)));
+    toro_filter_add(filter, IF_ANY_BIT(O_CREAT | (O_TMPFILE & ~O_DIRECTORY), 0, 3));
+    toro_filter_add(filter, LOAD(ARGUMENT(flags + 1)));
+    toro_filter_add(filter, IF_ANY_BIT(SET_ID_BITS, 0, 1));
+    toro_filter_add(filter, REFUSE);
+    toro_filter_add(filter, PERMIT);
 }
 
 // The same of a call that can make device nodes, which it refuses.
-static void check_node(struct program *program, unsigned number, unsigned mode) {
-    add(program, IF_EQUAL(number, 0, 7));
-    add(program, LOAD(ARGUMENT(mode)));
-    add(program, IF_ANY_BIT(SET_ID_BITS, 4, 0));
-    add(program, (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, S_IFMT));
-    add(program, IF_EQUAL(S_IFCHR, 2, 0));
-    add(program, IF_EQUAL(S_IFBLK, 1, 0));
-    add(program, PERMIT);
-    add(program, REFUSE);
+static void check_node(struct toro_filter *filter, unsigned number, unsigned mode) {
+    toro_filter_add(filter, IF_EQUAL(number, 0, 7));
+    toro_filter_add(filter, LOAD(ARGUMENT(mode)));
+    toro_filter_add(filter, IF_ANY_BIT(SET_ID_BITS, 4, 0));
+    toro_filter_add(filter, (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, S_IFMT));
+    toro_filter_add(filter, IF_EQUAL(S_IFCHR, 2, 0));
+    toro_filter_add(filter, IF_EQUAL(S_IFBLK, 1, 0));
+    toro_filter_add(filter, PERMIT);
+    toro_filter_add(filter, REFUSE);
 }
 
-static int install(struct program *program) {
-    add(program, PERMIT);
-    struct sock_fprog filter = {program->length, program->code};
-    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+// Answers that the file system is read-only if an argument has any of these bits.
+static void refuse_bits(struct toro_filter *filter, unsigned number, unsigned argument,
+                        unsigned bits) {
+    toro_filter_add(filter, IF_EQUAL(number, 0, 4));
+    toro_filter_add(filter, LOAD(ARGUMENT(argument)));
+    toro_filter_add(filter, IF_ANY_BIT(bits, 0, 1));
+    toro_filter_add(filter, ANSWER(FAIL_WITH(EROFS)));
+    toro_filter_add(filter, PERMIT);
+}
+
+// Leaves of ioctl(2) what is about a descriptor or its bytes. What else there is depends on the file
+// system, and much of it changes files that are open for reading only.
+static void check_controls(struct toro_filter *filter) {
+    static const unsigned harmless[] = {FIONBIO, FIOCLEX, FIONCLEX, FIONREAD, TCGETS};
+    enum { COUNT = sizeof harmless / sizeof *harmless };
+    toro_filter_add(filter, IF_EQUAL(SYS_ioctl, 0, 2 * COUNT + 2));
+    toro_filter_add(filter, LOAD(ARGUMENT(1)));
+    for (int index = 0; index < COUNT; index++)
+        toro_filter_answer(filter, harmless[index], SECCOMP_RET_ALLOW);
+    toro_filter_add(filter, ANSWER(FAIL_WITH(ENOTTY)));
+}
+
+// Begins a filter that names what it refuses. Calls that are newer than it are refused, too, as on a
+// kernel that has none.
+static void begin_refusals(struct toro_filter *filter) {
+    toro_filter_begin(filter);
+    toro_filter_add(filter, IF_AT_LEAST(NUMBER_FIRST_UNKNOWN, 0, 1));
+    toro_filter_add(filter, ANSWER(FAIL_WITH(ENOSYS)));
 }
 
 // Nothing that the process makes or changes gets more rights than whoever runs it has: no set-id
 // bits, no device nodes, no file capabilities. What the calls with structures in memory would do
 // cannot be seen here: they are as on a kernel that has none. And the process makes no connections
-// of its own: the sockets that it needs it was given.
+// of its own: the sockets that it needs it was given. Nor does it reach into other processes.
 static int restrict_calls(void) {
-    struct program program = {.length = 0};
-    begin(&program);
-    answer(&program, NUMBER_OPENAT2, SECCOMP_RET_ERRNO | ENOSYS);
-    answer(&program, NUMBER_IO_URING_SETUP, SECCOMP_RET_ERRNO | ENOSYS);
-    answer(&program, SYS_socket, SECCOMP_RET_ERRNO | EPERM);
-    answer(&program, SYS_connect, SECCOMP_RET_ERRNO | EPERM);
-    answer(&program, SYS_bind, SECCOMP_RET_ERRNO | EPERM);
-    answer(&program, SYS_setxattr, SECCOMP_RET_ERRNO | EPERM);
-    answer(&program, SYS_lsetxattr, SECCOMP_RET_ERRNO | EPERM);
-    answer(&program, SYS_fsetxattr, SECCOMP_RET_ERRNO | EPERM);
-    answer(&program, NUMBER_SETXATTRAT, SECCOMP_RET_ERRNO | EPERM);
-    check_mode(&program, SYS_chmod, 1);
-    check_mode(&program, SYS_fchmod, 1);
-    check_mode(&program, SYS_fchmodat, 2);
-    check_mode(&program, NUMBER_FCHMODAT2, 2);
-    check_mode(&program, SYS_creat, 1);
-    check_open(&program, SYS_open, 1);
-    check_open(&program, SYS_openat, 2);
-    check_node(&program, SYS_mknod, 1);
-    check_node(&program, SYS_mknodat, 2);
-    return install(&program);
+    struct toro_filter filter;
+    begin_refusals(&filter);
+    toro_filter_answer(&filter, NUMBER_OPENAT2, FAIL_WITH(ENOSYS));
+    toro_filter_answer(&filter, NUMBER_IO_URING_SETUP, FAIL_WITH(ENOSYS));
+    toro_filter_answer(&filter, SYS_socket, FAIL_WITH(EPERM));
+    toro_filter_answer(&filter, SYS_connect, FAIL_WITH(EPERM));
+    toro_filter_answer(&filter, SYS_bind, FAIL_WITH(EPERM));
+    toro_filter_answer(&filter, SYS_setxattr, FAIL_WITH(EPERM));
+    toro_filter_answer(&filter, SYS_lsetxattr, FAIL_WITH(EPERM));
+    toro_filter_answer(&filter, SYS_fsetxattr, FAIL_WITH(EPERM));
+    toro_filter_answer(&filter, NUMBER_SETXATTRAT, FAIL_WITH(EPERM));
+    toro_filter_answer(&filter, SYS_ptrace, FAIL_WITH(EPERM));
+    toro_filter_answer(&filter, SYS_process_vm_readv, FAIL_WITH(EPERM));
+    toro_filter_answer(&filter, SYS_process_vm_writev, FAIL_WITH(EPERM));
+    toro_filter_answer(&filter, NUMBER_PIDFD_GETFD, FAIL_WITH(EPERM));
+    check_mode(&filter, SYS_chmod, 1);
+    check_mode(&filter, SYS_fchmod, 1);
+    check_mode(&filter, SYS_fchmodat, 2);
+    check_mode(&filter, NUMBER_FCHMODAT2, 2);
+    check_mode(&filter, SYS_creat, 1);
+    check_open(&filter, SYS_open, 1);
+    check_open(&filter, SYS_openat, 2);
+    check_node(&filter, SYS_mknod, 1);
+    check_node(&filter, SYS_mknodat, 2);
+    return toro_filter_install(&filter, SECCOMP_RET_ALLOW, 0);
+}
+
+// Changes no file at all: for a read-only share where there are no namespaces to make it so. What
+// was opened for writing before stays so. Comes on top of restrict_calls, which refuses openat2,
+// io_uring and what sets extended attributes.
+static int refuse_changes(void) {
+    static const short changes[] = {
+        SYS_creat,       SYS_mkdir,        SYS_mkdirat,      SYS_mknod,         SYS_mknodat,
+        SYS_unlink,      SYS_unlinkat,     SYS_rmdir,        SYS_rename,        SYS_renameat,
+        SYS_renameat2,   SYS_link,         SYS_linkat,       SYS_symlink,       SYS_symlinkat,
+        SYS_chmod,       SYS_fchmod,       SYS_fchmodat,     NUMBER_FCHMODAT2,  SYS_chown,
+        SYS_lchown,      SYS_fchown,       SYS_fchownat,     SYS_utime,         SYS_utimes,
+        SYS_futimesat,   SYS_utimensat,    SYS_truncate,     SYS_ftruncate,     SYS_fallocate,
+        SYS_removexattr, SYS_lremovexattr, SYS_fremovexattr, NUMBER_REMOVEXATTRAT,
+    };
+    struct toro_filter filter;
+    begin_refusals(&filter);
+    for (size_t index = 0; index < sizeof changes / sizeof *changes; index++)
+        toro_filter_answer(&filter, (unsigned)changes[index], FAIL_WITH(EROFS));
+    toro_filter_answer(&filter, SYS_open_by_handle_at, FAIL_WITH(EPERM));
+    refuse_bits(&filter, SYS_open, 1, O_ACCMODE | O_CREAT | O_TRUNC);
+    refuse_bits(&filter, SYS_openat, 2, O_ACCMODE | O_CREAT | O_TRUNC);
+    check_controls(&filter);
+    return toro_filter_install(&filter, SECCOMP_RET_ALLOW, 0);
 }
 
 // Has setgroups(2) succeed and do nothing. virtiofsd gives up when it cannot drop its supplementary
 // groups, which nobody can in a user namespace of an ordinary user; they are that user's own, and
 // what they allow is what the user may do anyway.
 static int ignore_setgroups(void) {
-    struct program program = {.length = 0};
-    begin(&program);
-    answer(&program, SYS_setgroups, SECCOMP_RET_ERRNO);
-    return install(&program);
+    struct toro_filter filter;
+    toro_filter_begin(&filter);
+    toro_filter_answer(&filter, SYS_setgroups, SECCOMP_RET_ERRNO);
+    return toro_filter_install(&filter, SECCOMP_RET_ALLOW, 0);
 }
 
 // MARK: Namespaces
@@ -331,5 +349,6 @@ int toro_confine(const struct toro_part *part, const struct toro_launcher *launc
     if (part->is_powerless && drop_capabilities() != 0) return -1;
     *stage = TORO_STAGE_FILTER;
     if (part->is_restricted && restrict_calls() != 0) return -1;
+    if (part->changes_nothing && refuse_changes() != 0) return -1;
     return 0;
 }

@@ -44,6 +44,8 @@ struct Confinement {
     /// Whether it can make no files with set-id bits, device nodes or file capabilities, nor gain
     /// privileges from any that there are, nor make sockets that reach anybody.
     var isRestricted = false
+    /// Whether it can, being restricted, change no file at all.
+    var changesNothing = false
 }
 
 extension Part.Start {
@@ -164,14 +166,20 @@ enum NamespaceAdvice {
                 that says "userns,"
                 """
         }
-        if Capabilities.own.contains(.administration) {
+        let own = Capabilities.own
+        if own.contains(.administration) {
             return "CAP_SYS_ADMIN is there: is this a chroot, or does a security module forbid it?"
         }
-        let who = geteuid() == 0 ? "Root has no CAP_SYS_ADMIN here" : "This user is not root"
+        if geteuid() == 0, !own.contains(.changeRoot) {
+            return """
+                Root has neither CAP_SYS_ADMIN nor CAP_SYS_CHROOT here, and may make no user \
+                namespaces: start the container with --cap-add SYS_CHROOT
+                """
+        }
         return """
-            \(who), and may make no user namespaces either. In a container, start it with \
-            --cap-add SYS_ADMIN, or with a seccomp profile that allows unshare and mount; in a \
-            chroot, run outside it
+            This user is not root, and may make no user namespaces. In a container, start it with \
+            a seccomp profile that allows unshare and mount, or run as its root; in a chroot, run \
+            outside it
             """
     }
 

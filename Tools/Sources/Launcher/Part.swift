@@ -113,7 +113,8 @@ final class Part {
                 is_powerless: confinement.isPowerless ? 1 : 0,
                 folder: view?.folder.descriptor ?? -1, place: place,
                 is_read_only: view?.isReadOnly == true ? 1 : 0,
-                is_restricted: confinement.isRestricted ? 1 : 0, is_tree: start.isTree ? 1 : 0)
+                is_restricted: confinement.isRestricted ? 1 : 0,
+                changes_nothing: confinement.changesNothing ? 1 : 0, is_tree: start.isTree ? 1 : 0)
             return unsafe toro_start(&part, &failure)
         }
     }

@@ -51,7 +51,8 @@ public struct Share: Equatable, Sendable {
     /// the better ones first.
     ///
     /// The C virtiofsd has no read-only switch, so the folder is made read-only in a mount namespace
-    /// of the daemon's own; without `CAP_SYS_ADMIN` that belongs to a user namespace. A writable
+    /// of the daemon's own; without `CAP_SYS_ADMIN` that belongs to a user namespace. Where there is
+    /// neither, a filter of system calls keeps the daemon from changing anything. A writable
     /// folder is served by its owner and nobody else, so that root of the guest is never root here.
     func starts(_ daemon: FileDaemon, listener: Int32) -> [Part.Start] {
         let own = Capabilities.own
@@ -69,12 +70,9 @@ public struct Share: Equatable, Sendable {
             if geteuid() == 0, mayMap { namespaces.append(.allUsers) }
             namespaces.append(current)
         }
-        var starts = namespaces.map { start(daemon, listener, $0) }
-        // Root of a container that grants no namespaces can still leave its root folder.
-        if own.contains(.changeRoot), isWritable || daemon.hasReadOnly {
-            starts.insert(start(daemon, listener, .none), at: isWritable ? starts.count : 1)
-        }
-        return starts
+        // A container without namespaces still lets its root leave its root folder.
+        if own.contains(.changeRoot) { namespaces.append(.none) }
+        return namespaces.map { start(daemon, listener, $0) }
     }
 
     private func start(
@@ -92,6 +90,7 @@ public struct Share: Equatable, Sendable {
         start.confinement.isRestricted = true
         if namespace == .none {
             start.kept.append(root.descriptor)
+            start.confinement.changesNothing = !isWritable
         } else {
             start.confinement.view = .init(folder: root, place: place, isReadOnly: !isWritable)
         }

@@ -9,8 +9,11 @@ import ToroCore
     private static let container = [
         "/usr/bin/setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin",
     ]
+    /// The same of one that grants no namespaces either.
+    static let narrow =
+        shell("echo 0 >/proc/sys/user/max_user_namespaces") + ConfinementTests.container
 
-    private func shell(_ script: String) -> [String] {
+    private static func shell(_ script: String) -> [String] {
         ["/usr/bin/unshare", "-U", "-r", "-m", "/bin/sh", "-c", script + " && exec \"$@\"", "sh"]
     }
 
@@ -43,16 +46,32 @@ import ToroCore
         #expect(status == 0 && text.contains("612e747874 5 "), "\(text)")
     }
 
-    /// Without any namespace a writable share starts, and what cannot says why and what to do.
-    @Test func whatNeedsNamespacesSaysSo() throws {
+    /// As root of a container that grants no namespaces either, which is the default of some.
+    @Test(arguments: ["", ":rw"]) func sharesNeedNoNamespaces(_ mode: String) throws {
         let folder = try folder()
-        let prefix =
-            shell("echo 0 >/proc/sys/user/max_user_namespaces") + ConfinementTests.container
-        let writable = try list(folder.path + ":rw", prefix: prefix)
-        #expect(writable.status == 0 && writable.text.contains("612e747874 5 "), "\(writable.text)")
-        let (status, text) = try list(folder.path, prefix: prefix)
-        // The Rust virtiofsd needs no namespace to serve a folder read-only.
-        guard status != 0 else { return }
+        let run = try ToroProcess(
+            [
+                "run", try Images.webProbe().path, "--share", "site=\(folder.path)\(mode)",
+                "--publish", "0:80",
+            ],
+            prefix: ConfinementTests.narrow)
+        #expect(run.waits(for: "ready: "), "\(run.output)")
+        let port = try #require(run.output.split(separator: ":").last?.split(separator: "\n").first)
+        let answer = try Command.capture("/usr/bin/curl", ["-s", "http://127.0.0.1:\(port)/a.txt"])
+        #expect(answer.output == "alpha")
+        run.signal(SIGINT)
+        #expect(run.status() == 130, "\(run.output)")
+    }
+
+    /// Where nothing can confine a daemon, a message says why and what to do.
+    @Test func whatCannotStartSaysWhy() throws {
+        let folder = try folder()
+        let (status, text) = try list(
+            folder.path,
+            prefix: ConfinementTests.shell("echo 0 >/proc/sys/user/max_user_namespaces") + [
+                "/usr/bin/setpriv", "--bounding-set", "-sys_admin,-sys_chroot", "--inh-caps",
+                "-sys_admin,-sys_chroot",
+            ])
         #expect(status == 125)
         #expect(text.contains("virtiofsd (share site)"), "\(text)")
         #expect(text.contains("sysctl -w user.max_user_namespaces"), "\(text)")
@@ -67,12 +86,14 @@ import ToroCore
         }
         let poor = try ToroProcess(
             ["doctor"],
-            prefix: shell("echo 0 >/proc/sys/user/max_user_namespaces")
-                + ConfinementTests.container)
+            prefix: ConfinementTests.shell("echo 0 >/proc/sys/user/max_user_namespaces") + [
+                "/usr/bin/setpriv", "--bounding-set", "-sys_admin,-sys_chroot", "--inh-caps",
+                "-sys_admin,-sys_chroot",
+            ])
         #expect(poor.status() == 0, "\(poor.output)")
-        #expect(poor.output.contains("ok       a writable share: tried"), "\(poor.output)")
-        guard !poor.output.contains("ok       a read-only share") else { return }
-        #expect(poor.output.contains("note     a read-only share: cannot give"), "\(poor.output)")
+        for mode in ["read-only", "writable"] {
+            #expect(poor.output.contains("note     a \(mode) share: cannot give"), "\(poor.output)")
+        }
         #expect(poor.output.contains("sysctl -w user.max_user_namespaces"), "\(poor.output)")
     }
 
@@ -85,7 +106,9 @@ import ToroCore
             [
                 "run", try Images.webProbe().path, "--share", "site=\(folder.path)", "--publish",
                 "0:80",
-            ], prefix: shell("mount -t tmpfs none '\(below)' && touch '\(below)/mark'"))
+            ],
+            prefix: ConfinementTests.shell(
+                "mount -t tmpfs none '\(below)' && touch '\(below)/mark'"))
         #expect(run.waits(for: "ready: "), "\(run.output)")
         let roots = run.parts.map { "/proc/\($0.pid)/root/" }
             .filter { FileManager.default.fileExists(atPath: $0 + "below/mark") }
@@ -199,6 +222,39 @@ import ToroCore
         }
         let program = try Data(contentsOf: URL(fileURLWithPath: folder.path + "/program"))
         #expect(program == Data("evilram".utf8))
+    }
+
+    /// A folder that only a filter makes read-only stays as it is, too, whoever its files are.
+    @Test(arguments: ["intruder", "changes"])
+    func aReadOnlyShareNeedsNoNamespaceToStaySo(_ experiment: String) throws {
+        let folder = try TestFolder()
+        for name: Path in ["plain", "program"] { try folder.write(Array("x".utf8), to: name) }
+        let files = FileManager.default
+        try files.createDirectory(
+            atPath: folder.path + "/folder", withIntermediateDirectories: false)
+        func state() throws -> [String] {
+            try files.contentsOfDirectory(atPath: folder.path).sorted().map { name in
+                let path = folder.path + "/" + name
+                let attributes = try files.attributesOfItem(atPath: path)
+                let keys: [FileAttributeKey] = [
+                    .type, .size, .posixPermissions, .ownerAccountID, .modificationDate,
+                    .referenceCount,
+                ]
+                return name + keys.map { " \(attributes[$0] ?? "-")" }.joined()
+            }
+        }
+        let before = try state()
+        let run = try ToroProcess(
+            ["run", try Images.probe().path, "--share", "site=\(folder.path)", "--", experiment],
+            prefix: ConfinementTests.narrow)
+        #expect(run.status() == 0, "\(run.output)")
+        let deeds = run.output.split(whereSeparator: \.isNewline)
+            .filter { $0.hasPrefix(experiment + ": ") }
+        #expect(deeds.count >= 11, "\(run.output)")
+        for deed in deeds { #expect(!deed.hasSuffix(" 0"), "\(deed)") }
+        // Most say EROFS; a daemon has its own words for some.
+        #expect(deeds.filter { $0.hasSuffix(" 30") }.count >= 10, "\(run.output)")
+        #expect(try state() == before)
     }
 }
 

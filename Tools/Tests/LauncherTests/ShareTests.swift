@@ -151,6 +151,35 @@ import Testing
         } throws: { "\($0)".contains("not for all users") }
     }
 
+    /// Where there is no namespace to make a folder read-only, a filter refuses whatever changes a
+    /// file, as a file system that is read-only would.
+    @Test func aFilterKeepsAFolderAsItIs() throws {
+        let folder = try Folder()
+        try folder.write("text", "file")
+        var start = Part.Start(
+            name: "a part", program: "/bin/sh",
+            arguments: [
+                "-c",
+                """
+                cd \(folder.path) && cat file
+                touch new; echo x >file; echo x >>file; rm file; mv file other; mkdir d; chmod 600 file
+                ln file link; ln -s file link; truncate -s 0 file; touch file; mkfifo pipe
+                chown 1 file; touch -d 2000-01-01 file
+                """,
+            ])
+        start.confinement.isRestricted = true
+        start.confinement.changesNothing = true
+        let part = try Part(start)
+        part.awaitEnd()
+        part.readErrors()
+        let words = String(decoding: part.lastWords, as: UTF8.self)
+        #expect(words.hasPrefix("text"), "\(words)")
+        let refusals = words.split(separator: "\n").filter { $0.contains("Read-only file system") }
+        #expect(refusals.count >= 14, "\(words)")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["file"])
+        #expect(try String(contentsOfFile: folder.path + "/file", encoding: .utf8) == "text")
+    }
+
     /// The daemon of a launcher that is root is the folder's owner outside, and alone.
     @Test(.enabled(if: geteuid() == 0)) func aWritableFolderIsServedByItsOwner() throws {
         let folder = try Folder()

@@ -6,13 +6,22 @@ import ToroVirtio
 /// help, in requests that no file system of its own would make (`linux/fuse.h`).
 enum Intruder {
     @Core static var experiments: [Experiment] {
-        [Experiment("intruder") { vm throws(ProbeError) in try await intrude(vm) }]
+        [
+            Experiment("intruder") { vm throws(ProbeError) in try intrude(vm) },
+            Experiment("changes") { vm throws(ProbeError) in try change(vm) },
+        ]
     }
 
     private enum Opcode {
         static var lookup: UInt32 { 1 }
         static var setAttributes: UInt32 { 4 }
+        static var makeLink: UInt32 { 6 }
         static var makeNode: UInt32 { 8 }
+        static var makeFolder: UInt32 { 9 }
+        static var unlink: UInt32 { 10 }
+        static var removeFolder: UInt32 { 11 }
+        static var rename: UInt32 { 12 }
+        static var link: UInt32 { 13 }
         static var open: UInt32 { 14 }
         static var write: UInt32 { 16 }
         static var setExtendedAttribute: UInt32 { 21 }
@@ -31,7 +40,7 @@ enum Intruder {
     }
 
     /// Prints the error number that each request got, 0 if the host did it.
-    @Core private static func intrude(_ vm: MicroVM) async throws(ProbeError) {
+    @Core private static func intrude(_ vm: MicroVM) throws(ProbeError) {
         let fuse = try RawFUSE(vm)
         _ = try fuse.ask(Opcode.initialize, node: 0, [7, 31, 1 << 20, 0])
 
@@ -82,6 +91,47 @@ enum Intruder {
                     UInt32(truncatingIfNeeded: opened.node >> 32), 0, 0, 4, 0, 0, 0, 1, 0,
                     0x6c697665,
                 ]))
+    }
+
+    /// Asks for every other change of the files "plain" and "program" and the folder "folder", and
+    /// prints the error numbers.
+    @Core private static func change(_ vm: MicroVM) throws(ProbeError) {
+        let fuse = try RawFUSE(vm)
+        _ = try fuse.ask(Opcode.initialize, node: 0, [7, 31, 1 << 20, 0])
+        // The C virtiofsd removes what it has looked up.
+        for name: StaticString in ["program", "folder"] {
+            _ = try fuse.ask(Opcode.lookup, node: 1, [], name)
+        }
+        let plain = try fuse.ask(Opcode.lookup, node: 1, [], "plain").node
+
+        func report(_ what: StaticString, _ reply: RawFUSE.Reply) {
+            print("changes: \(what) \(reply.error)")
+        }
+        func set(_ valid: UInt32, _ index: Int, _ value: UInt32) throws(ProbeError) -> RawFUSE.Reply
+        {
+            var words = [UInt32](repeating: 0, count: 22)
+            words[0] = valid
+            words[index] = value
+            return try fuse.ask(Opcode.setAttributes, node: plain, words)
+        }
+
+        // O_TRUNC beside O_RDONLY.
+        report("open-truncate", try fuse.ask(Opcode.open, node: plain, [0o1000, 0]))
+        report("truncate", try set(1 << 3, 4, 0))
+        report("owner", try set(1 << 1, 19, 1))
+        report("time", try set(1 << 5, 10, 1))
+        report("mode", try set(1 << 0, 17, 0o100600))
+        report("folder", try fuse.ask(Opcode.makeFolder, node: 1, [0o755, 0], "new"))
+        report("symbolic-link", try fuse.ask(Opcode.makeLink, node: 1, [], "new\0plain"))
+        report(
+            "link",
+            try fuse.ask(
+                Opcode.link, node: 1,
+                [UInt32(truncatingIfNeeded: plain), UInt32(truncatingIfNeeded: plain >> 32)], "new")
+        )
+        report("rename", try fuse.ask(Opcode.rename, node: 1, [1, 0], "plain\0new"))
+        report("unlink", try fuse.ask(Opcode.unlink, node: 1, [], "program"))
+        report("remove-folder", try fuse.ask(Opcode.removeFolder, node: 1, [], "folder"))
     }
 }
 

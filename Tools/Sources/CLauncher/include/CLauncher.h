@@ -50,6 +50,8 @@ struct toro_part {
     /// Whether it can make no files with set-id bits, device nodes or file capabilities, nor gain
     /// privileges from any that there are, nor make sockets that reach anybody.
     int32_t is_restricted;
+    /// Whether a restricted part can change no file at all, but those that it inherits open.
+    int32_t changes_nothing;
     /// Whether all that it starts ends with it. A guard stands between it and the caller, in the
     /// caller's process group: SIGTERM to the guard, or the caller's death, ends the whole tree.
     int32_t is_tree;
