@@ -28,13 +28,12 @@ extension MicroVM {
         let heap = KernelHeap.arena.statistics
         figures.liveBytes = heap.liveBytes
         figures.liveObjects = heap.liveObjects
-        // SAFETY: the running core's block is always there.
-        let core = unsafe toro_core().pointee
-        figures.copiedBytes = core.copied_bytes
-        figures.jobs = core.jobs
-        figures.halts = core.halts
-        figures.interrupts = core.interrupts
-        // The first core's loop has all devices.
+        // SAFETY: the running core's block is always there, and only that core writes to it.
+        unsafe figures.copiedBytes = toro_core().pointee.copied_bytes
+        unsafe figures.jobs = toro_core().pointee.jobs
+        unsafe figures.halts = toro_core().pointee.halts
+        unsafe figures.interrupts = toro_core().pointee.interrupts
+        // SAFETY: the first core's loop, which has all devices, is set once, before anything runs.
         figures.lateNotifications = unsafe Machine.loop?.statistics.lateNotifications ?? 0
         #endif
         return figures

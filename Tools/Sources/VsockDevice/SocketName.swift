@@ -61,7 +61,8 @@ struct SocketName {
     private static func bind(_ file: Int32, _ address: inout sockaddr_un) -> Int32 {
         let mask = umask(0o077)
         defer { umask(mask) }
-        return withAddress(&address) { unsafe Glibc.bind(file, $0, $1) }
+        // SAFETY: the call gets the structure with its length.
+        return unsafe withAddress(&address) { unsafe Glibc.bind(file, $0, $1) }
     }
 
     /// Whether the name is that of a socket on which nobody listens: connections are refused.
@@ -70,7 +71,9 @@ struct SocketName {
             let file = try? makeSocket()
         else { return false }
         defer { close(file) }
-        return withAddress(&address) { unsafe connect(file, $0, $1) } != 0 && errno == ECONNREFUSED
+        // SAFETY: the call gets the structure with its length.
+        let result = unsafe withAddress(&address) { unsafe connect(file, $0, $1) }
+        return result != 0 && errno == ECONNREFUSED
     }
 
     private static func withAddress(

@@ -15,7 +15,8 @@ import ToroTesting
         init(_ path: String, size: Int, seed: UInt64) {
             Thread.detachNewThread { [self] in
                 var random = SeededRandom(seed: seed)
-                let file = open(path, O_WRONLY)
+                // SAFETY: the path is a C string for the call.
+                let file = unsafe open(path, O_WRONLY)
                 var letter = UInt8(ascii: "B")
                 while !isOver.load(ordering: .relaxed) {
                     let bytes = [UInt8](repeating: letter, count: size)

@@ -94,7 +94,8 @@ import ToroTesting
             .filter { FileManager.default.fileExists(atPath: $0 + "mark") }
         #expect(!roots.isEmpty, "\(run.parts)")
         for root in roots {
-            let file = open(root + "new", O_CREAT | O_WRONLY | O_EXCL, 0o644)
+            // SAFETY: the path is a C string for the call.
+            let file = unsafe open(root + "new", O_CREAT | O_WRONLY | O_EXCL, 0o644)
             let code = errno
             if file >= 0 { close(file) }
             #expect((file >= 0) == isWritable, "errno \(code)")

@@ -25,8 +25,8 @@ import VsockDevice
         }
 
         func start() {
-            let context = Unmanaged.passRetained(self)
-            // SAFETY: the thread takes over the reference that was retained for it.
+            // SAFETY: the thread takes over the reference that is retained for it.
+            let context = unsafe Unmanaged.passRetained(self)
             _ = unsafe pthread_create(
                 &thread, nil,
                 { context in
@@ -38,8 +38,7 @@ import VsockDevice
 
         func stop() {
             isStopped.store(true, ordering: .relaxed)
-            // SAFETY: nobody else joins the thread.
-            unsafe pthread_join(thread, nil)
+            pthread_join(thread, nil)
         }
 
         private func scribble() {

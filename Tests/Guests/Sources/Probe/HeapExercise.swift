@@ -39,7 +39,7 @@ struct HeapExercise: ~Copyable {
     }
 
     private mutating func resize(_ index: Int, _ step: UInt64) throws(ProbeError) {
-        var slot = unsafe slots[index]
+        var slot = slots[index]
         let size = size()
         if let memory = unsafe slot.memory {
             try check(slot, count: slot.size)
@@ -61,7 +61,7 @@ struct HeapExercise: ~Copyable {
             unsafe memory.storeBytes(
                 of: UInt8(truncatingIfNeeded: slot.pattern), toByteOffset: offset, as: UInt8.self)
         }
-        unsafe slots[index] = slot
+        slots[index] = slot
     }
 
     private mutating func release(_ index: Int) throws(ProbeError) {
