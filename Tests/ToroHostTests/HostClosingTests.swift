@@ -47,7 +47,7 @@ import ToroTesting
     @Test @Core func aSlowReaderGetsEverything() async throws {
         var limits = HTTPLimits()
         limits.idleTime = .milliseconds(200)
-        limits.sendTime = .seconds(3)
+        limits.sendTime = .seconds(10)
         let size = 16 << 20
         let listener = try HostListener(port: 0)
         let server = Task { @Core in
@@ -63,7 +63,7 @@ import ToroTesting
             count += buffer.count
             if count > (pauses + 1) << 21, pauses < 7 {
                 pauses += 1
-                try await sleep(for: .milliseconds(500))
+                try await sleep(for: .milliseconds(1_500))
             }
         }
         #expect(count >= size && pauses == 7)
@@ -81,12 +81,16 @@ import ToroTesting
     }
 
     @Core private func wait(until condition: () -> Bool) async throws {
-        for _ in 0..<500 where !condition() { try await sleep(for: .milliseconds(10)) }
+        let limit = HostCore.shared.now + .seconds(UInt64(Patience.seconds))
+        while !condition(), HostCore.shared.now < limit {
+            try await sleep(for: .milliseconds(10))
+        }
         #expect(condition())
     }
 
     @Test @Core func aPeerThatEndsIsWaitedForNoLonger() async throws {
         let (server, client) = try await pair()
+        server.linger.dropTime = .seconds(600)
         try await send("bye", on: server)
         server.close()
         try await sleep(for: .milliseconds(50))
@@ -142,6 +146,7 @@ import ToroTesting
     /// The process stays for its closed connections, for a while.
     @Test @Core func theProcessWaitsForClosedConnections() async throws {
         let (server, client) = try await pair()
+        server.linger.dropTime = .seconds(600)
         server.close()
         let clock = HostCore.shared
         let start = clock.now

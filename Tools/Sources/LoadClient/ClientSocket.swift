@@ -12,6 +12,9 @@ public struct ClientError: Error, CustomStringConvertible, Equatable {
 /// A client's TCP connection to a port of this host. Each call waits for at most its time limit,
 /// and tells the peer's end from a reset.
 public final class ClientSocket {
+    /// The seconds that a call waits unless it is told otherwise: a busy machine takes its time.
+    public static let patience = 120.0
+
     /// What came from the peer.
     public enum Received: Equatable, Sendable {
         /// So many bytes.
@@ -56,7 +59,7 @@ public final class ClientSocket {
     deinit { close() }
 
     /// Sends all bytes; false if the peer does not take them within `limit` seconds, or is gone.
-    public func send(_ bytes: [UInt8], limit: Double = 30) -> Bool {
+    public func send(_ bytes: [UInt8], limit: Double = patience) -> Bool {
         var sent = 0
         while sent < bytes.count {
             // SAFETY: the pointer and the length stay within the array.
@@ -77,12 +80,12 @@ public final class ClientSocket {
     }
 
     /// Sends text.
-    public func send(_ text: String, limit: Double = 30) -> Bool {
+    public func send(_ text: String, limit: Double = patience) -> Bool {
         send(Array(text.utf8), limit: limit)
     }
 
     /// Receives into the front of `buffer` what is there, waiting up to `limit` seconds for it.
-    public func receive(into buffer: inout [UInt8], limit: Double = 30) -> Received {
+    public func receive(into buffer: inout [UInt8], limit: Double = patience) -> Received {
         while true {
             // SAFETY: the pointer and the length are the array's.
             let count = unsafe buffer.withUnsafeMutableBytes { raw in
@@ -99,7 +102,7 @@ public final class ClientSocket {
     }
 
     /// All that comes until the peer's end, a reset or `limit` seconds without a byte.
-    public func receiveAll(limit: Double = 30) -> (bytes: [UInt8], last: Received) {
+    public func receiveAll(limit: Double = patience) -> (bytes: [UInt8], last: Received) {
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 1 << 16)
         while true {

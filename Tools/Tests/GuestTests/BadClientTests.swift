@@ -58,7 +58,9 @@ import ToroTesting
     func clientsThatSayNothingShutNobodyOut(words: String) async throws {
         let folder = try TestFolder()
         try folder.make(HTTPSite.recipe)
-        let guest = try RunningGuest(sharing: folder.path, memory: "16M")
+        // Nobody's time is over while the test lasts.
+        let guest = try RunningGuest(
+            sharing: folder.path, memory: "16M", environment: [("PATIENCE", "600")])
         defer { guest.end() }
         var silent: [HostStream] = []
         defer { for stream in silent { stream.close() } }
@@ -68,7 +70,7 @@ import ToroTesting
         }
         let begin = Date()
         for _ in 0..<10 { #expect(try await guest.get("/a.txt").body == Array("alpha".utf8)) }
-        #expect(Date().timeIntervalSince(begin) < 10)
+        #expect(Date().timeIntervalSince(begin) < Patience.seconds)
         // The first ones gave way.
         for stream in silent[..<100] {
             if words.isEmpty {

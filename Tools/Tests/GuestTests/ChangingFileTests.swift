@@ -47,7 +47,7 @@ import ToroTesting
         defer { writer.end() }
         var letters: [String: UInt8] = [:]
         var (whole, cut, refused) = (0, 0, 0)
-        let end = Date(timeIntervalSinceNow: 60)
+        let end = Date(timeIntervalSinceNow: Patience.seconds)
         while whole < 100, Date() < end {
             let stream = try HostStream.connect(port: guest.port)
             defer { stream.close() }

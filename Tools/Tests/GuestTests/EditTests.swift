@@ -1,6 +1,7 @@
 import Foundation
 import Launcher
 import Testing
+import ToroTesting
 
 /// A debug image after each kind of edit: what boots is what the sources say now.
 @Suite(.serialized) struct EditTests {
@@ -66,7 +67,7 @@ import Testing
             var isPlanned = false
             let image = try ImageBuild(root: Images.root, configuration: .debug)
                 .build(package: path) { _ in isPlanned = true }
-            let console = try Machine(image: image.path).boot(limit: 60).console
+            let console = try Machine(image: image.path).boot(limit: Patience.seconds).console
             return (console.trimmingCharacters(in: .whitespacesAndNewlines), isPlanned)
         }
     }

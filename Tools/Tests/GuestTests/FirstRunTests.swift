@@ -1,6 +1,7 @@
 import Foundation
 import Launcher
 import Testing
+import ToroTesting
 
 /// `./toro` on a machine that lacks something.
 @Suite struct FirstRunTests {
@@ -25,7 +26,7 @@ import Testing
         return try Command.capture(
             "/usr/bin/env",
             ["-i", "PATH=\(folder.path)", folder.path + "/bash", Images.root + "/toro"] + arguments,
-            limit: 60)
+            limit: Patience.seconds)
     }
 
     @Test func withoutSwiftItIsNamed() throws {

@@ -2,6 +2,7 @@ import Foundation
 import Launcher
 import Testing
 import ToroCore
+import ToroTesting
 
 /// What a booted guest is told: arguments, environment and the time.
 @Suite(.serialized) struct HandoverTests {
@@ -20,7 +21,7 @@ import ToroCore
         machine.memory = memory
         machine.environment = [("VALUE", "another"), ("VALUE", RawText.string(of: value))]
         machine.arguments = ["parameters"] + arguments.map { RawText.string(of: $0) }
-        return try machine.boot(limit: 60).console
+        return try machine.boot(limit: Patience.seconds).console
     }
 
     @Test func everyByteArrives() throws {
@@ -80,7 +81,7 @@ import ToroCore
     }
 
     /// How late the guest's clock is, in seconds, as far as its output tells: it is printed when
-    /// it is asked for, and heard soon after.
+    /// it is asked for, and heard soon after. On a busy machine not that soon.
     private func lateness(_ arguments: [String], path: String? = nil) throws -> Double {
         let run = try ToroProcess(["run", "-q"] + arguments, path: path)
         let isThere = run.waits(for: "\n", after: "wall ")
@@ -91,9 +92,19 @@ import ToroCore
         return heard - (try #require(Double(words[mark + 1])))
     }
 
+    /// The least of what several runs say, none of which may be early.
+    private func leastLateness(_ run: () throws -> Double) rethrows -> Double {
+        var least = Double.infinity
+        for _ in 0..<10 where least >= 0.2 {
+            let late = try run()
+            #expect(late > -0.2, "early by \(-late) seconds")
+            least = min(least, late)
+        }
+        return least
+    }
+
     /// The time of a build before it starts is not missing in a guest's clock.
     @Test func theClockIsRightWhateverWasBuilt() throws {
-        let folder = try TestFolder()
         let package = """
             // swift-tools-version: 6.2
             import PackageDescription
@@ -121,15 +132,19 @@ import ToroCore
                 }
             }
             """
-        let path = folder.path + "/Clock"
-        try FileManager.default.createDirectory(
-            atPath: path + "/Sources/Clock", withIntermediateDirectories: true)
-        try folder.write(Array(package.utf8), to: "Clock/Package.swift")
-        try folder.write(Array(source.utf8), to: "Clock/Sources/Clock/Clock.swift")
-        let start = Date()
-        let late = try lateness([path])
-        #expect(-start.timeIntervalSinceNow > 1, "nothing was built")
-        #expect(abs(late) < 0.2, "late by \(late) seconds")
+        let late = try leastLateness {
+            let folder = try TestFolder()
+            let path = folder.path + "/Clock"
+            try FileManager.default.createDirectory(
+                atPath: path + "/Sources/Clock", withIntermediateDirectories: true)
+            try folder.write(Array(package.utf8), to: "Clock/Package.swift")
+            try folder.write(Array(source.utf8), to: "Clock/Sources/Clock/Clock.swift")
+            let start = Date()
+            let late = try lateness([path])
+            #expect(-start.timeIntervalSinceNow > 1, "nothing was built")
+            return late
+        }
+        #expect(late < 0.2, "late by \(late) seconds")
     }
 
     /// Nor is the time that QEMU takes to start.
@@ -140,8 +155,10 @@ import ToroCore
         try FileManager.default.setAttributes(
             [.posixPermissions: 0o755], ofItemAtPath: folder.path + "/qemu-system-x86_64")
         let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
-        let late = try lateness(
-            [try Images.probe().path, "--", "clock"], path: folder.path + ":" + path)
-        #expect(abs(late) < 0.2, "late by \(late) seconds")
+        let image = try Images.probe().path
+        let late = try leastLateness {
+            try lateness([image, "--", "clock"], path: folder.path + ":" + path)
+        }
+        #expect(late < 0.2, "late by \(late) seconds")
     }
 }

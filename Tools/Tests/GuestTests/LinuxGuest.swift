@@ -2,6 +2,7 @@ import Foundation
 import Launcher
 import LoadClient
 import Testing
+import ToroTesting
 
 /// Debian's Linux in a microvm, with Tests/LinuxPeer/peer.c as its only program: the vsock device is
 /// driven by Linux's own driver.
@@ -64,7 +65,7 @@ final class LinuxGuest: @unchecked Sendable {
         let socket = try connect(.control)
         defer { socket.close() }
         #expect(socket.send(word + "\n"))
-        let answer = socket.receiveAll(limit: 20)
+        let answer = socket.receiveAll()
         return String(decoding: answer.bytes, as: UTF8.self)
             .trimmingCharacters(in: .whitespacesAndNewlines)
     }
@@ -76,9 +77,9 @@ final class LinuxGuest: @unchecked Sendable {
         return condition.withLock { (ended["QEMU"], ended["device"]) }
     }
 
-    /// The wait for something; false if it has not come within a minute and a half.
+    /// The wait for something; false if it has not come in time.
     private func waits(for isThere: () -> Bool) -> Bool {
-        let limit = Date(timeIntervalSinceNow: 90)
+        let limit = Date(timeIntervalSinceNow: Patience.seconds)
         while !isThere() {
             if Date() > limit { return false }
             usleep(5_000)

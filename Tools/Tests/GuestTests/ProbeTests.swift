@@ -1,6 +1,7 @@
 import Foundation
 import Launcher
 import Testing
+import ToroTesting
 
 /// Boots the Probe guest, which shows or breaks one promise of the platform at a time.
 @Suite(.serialized) struct ProbeTests {
@@ -13,7 +14,7 @@ import Testing
         machine.cores = cores
         machine.arguments = experiments
         machine.environment = environment
-        return try machine.boot(limit: 60)
+        return try machine.boot(limit: Patience.seconds)
     }
 
     @Test(arguments: ["2M", "3M", "32M", "6G"])
@@ -64,7 +65,8 @@ import Testing
         var machine = Machine(image: try Images.probe().path)
         machine.arguments = ["sleep"]
         machine.accelerator = .tcg
-        let (status, console) = try machine.boot(limit: 60, options: ["-d", "op", "-D", log])
+        let (status, console) = try machine.boot(
+            limit: Patience.seconds, options: ["-d", "op", "-D", log])
         #expect(status == 0, "\(console)")
         let operations = try String(contentsOfFile: log, encoding: .utf8).split(separator: "\n")
         #expect(operations.count > 10_000)

@@ -63,7 +63,8 @@ final class RunningGuest: @unchecked Sendable {
             ready.signal()
             ended.signal()
         }
-        guard ready.wait(timeout: .now() + 60) == .success, box.port != 0, let launch = box.launch
+        guard ready.wait(timeout: .now() + Patience.seconds) == .success, box.port != 0,
+            let launch = box.launch
         else {
             throw LaunchError("the guest did not become ready: \(box.outcome)")
         }
@@ -78,9 +79,10 @@ final class RunningGuest: @unchecked Sendable {
         _ = awaitEnd()
     }
 
-    /// Waits for the run's end: the guest's status or the launcher's error; nil after 20 seconds.
+    /// Waits for the run's end: the guest's status or the launcher's error; nil if it does not come in
+    /// time.
     func awaitEnd() -> Result<Int32, any Error>? {
-        guard ended.wait(timeout: .now() + 20) == .success else { return nil }
+        guard ended.wait(timeout: .now() + Patience.seconds) == .success else { return nil }
         ended.signal()
         return box.outcome
     }
@@ -98,7 +100,8 @@ final class RunningGuest: @unchecked Sendable {
     /// Waits until the guest has no connection but the one that asks. The one that asked before may
     /// still linger.
     @Core func settle() async throws {
-        for _ in 0..<2000 where try await figure("connections") == 1 { return }
+        let limit = Date(timeIntervalSinceNow: Patience.seconds)
+        while Date() < limit { if try await figure("connections") == 1 { return } }
         Issue.record("connections that do not end")
     }
 

@@ -17,7 +17,7 @@ import ToroTesting
 
     @Test func helloWorldSaysHello() throws {
         let image = try build("HelloWorld")
-        let (status, console) = try Machine(image: image.path).boot(limit: 60)
+        let (status, console) = try Machine(image: image.path).boot(limit: Patience.seconds)
         #expect(status == 0)
         #expect(console == "Hello from Toro\n" || console == "Hello from Toro\r\n", "\(console)")
     }
@@ -114,7 +114,7 @@ import ToroTesting
             kill(server.processIdentifier, SIGKILL)
             server.waitUntilExit()
         }
-        let limit = Date(timeIntervalSinceNow: 20)
+        let limit = Date(timeIntervalSinceNow: Patience.seconds)
         var isThere = false
         while !isThere, Date() < limit, server.isRunning {
             isThere = (try? await answers(port)) ?? false

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 import ToroCore
 import ToroHost
@@ -35,7 +36,8 @@ import ToroTesting
     /// A head takes memory for the bytes that have come, not for the most that may come.
     @Test @Core func halfAHeadTakesLittleMemory() async throws {
         let folder = try TestFolder()
-        let guest = try RunningGuest(sharing: folder.path)
+        let guest = try RunningGuest(
+            sharing: folder.path, environment: [("PATIENCE", "600")])
         defer { guest.end() }
         var clients: [HostStream] = []
         defer { for client in clients { client.close() } }
@@ -49,7 +51,9 @@ import ToroTesting
                 clients.append(client)
                 try await client.send("GET /a.t")
             }
-            while try await asking.figure("connections") < 100 * (round + 1) + 1 {}
+            let (all, limit) = (100 * (round + 1) + 1, Date(timeIntervalSinceNow: Patience.seconds))
+            while try await asking.figure("connections") < all, Date() < limit {}
+            #expect(try await asking.figure("connections") == all)
             figures.append(try await asking.figure("bytes"))
         }
         let each = (figures[2] - figures[1]) / 100

@@ -14,7 +14,7 @@ import ToroTesting
             machine, shares: [Share(parsing: "site=\(folder)")], ports: [], device: nil)
         let reader = Task.detached { console.fileHandleForReading.readDataToEndOfFile() }
         defer { _ = reader }
-        let status = try launch.run(console: console.fileHandleForWriting, limit: 60)
+        let status = try launch.run(console: console.fileHandleForWriting, limit: Patience.seconds)
         try console.fileHandleForWriting.close()
         let text = String(decoding: awaitValue(reader), as: UTF8.self)
         #expect(status == 0, "\(text)")

@@ -1,6 +1,7 @@
 import Foundation
 import Launcher
 import Testing
+import ToroTesting
 
 /// `toro` as a user runs it: a process of its own, with everything it starts.
 final class ToroProcess: @unchecked Sendable {
@@ -62,9 +63,9 @@ final class ToroProcess: @unchecked Sendable {
     var output: String { condition.withLock { text } }
 
     /// Waits until `words` were printed, behind `mark` if there is one; false if they have not been
-    /// within a minute.
+    /// in time.
     func waits(for words: String, after mark: String = "") -> Bool {
-        let limit = Date(timeIntervalSinceNow: 60)
+        let limit = Date(timeIntervalSinceNow: Patience.seconds)
         func isThere() -> Bool {
             guard !mark.isEmpty else { return text.contains(words) }
             return text.range(of: mark).map { text[$0.upperBound...].contains(words) } ?? false
@@ -77,9 +78,9 @@ final class ToroProcess: @unchecked Sendable {
         }
     }
 
-    /// Waits for the end; the exit status, nil after a minute.
+    /// Waits for the end; the exit status, nil if it does not come in time.
     func status() -> Int32? {
-        let limit = Date(timeIntervalSinceNow: 60)
+        let limit = Date(timeIntervalSinceNow: Patience.seconds)
         while unread != nil, process.isRunning, Date() < limit { usleep(10_000) }
         let isOver = condition.withLock {
             if unread != nil { return !process.isRunning }

@@ -25,7 +25,7 @@ import Testing
     }
 
     // The second one is in a session of its own and holds the pipe that is read.
-    @Test(arguments: ["sleep 60", "setsid sleep 60 & sleep 60"])
+    @Test(arguments: ["sleep 600", "setsid sleep 600 & sleep 600"])
     func aHangingProgramIsEnded(_ script: String) throws {
         let ended = try Command.capture("/bin/sh", ["-c", script], limit: 0.5)
         #expect(ended.status == 128 + SIGKILL)
@@ -35,7 +35,7 @@ import Testing
         // The shell ends when the three have said who they are.
         let script = """
             trap exit USR1
-            setsid sh -c 'sleep 60 & echo $!; sleep 60 & echo $!; echo $$; kill -USR1 $0; wait' $$ &
+            setsid sh -c 'sleep 600 & echo $!; sleep 600 & echo $!; echo $$; kill -USR1 $0; wait' $$ &
             wait
             """
         let ended = try Command.capture("/bin/sh", ["-c", script])

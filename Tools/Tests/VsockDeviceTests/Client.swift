@@ -1,4 +1,5 @@
 import Glibc
+import ToroTesting
 import VsockDevice
 
 /// A program of the host that connects to a published port.
@@ -104,11 +105,11 @@ final class Client {
     }
 
     /// What arrives next. A program that another test is starting at this moment has a copy of the
-    /// device's end until its `exec`, so that an end is seen late: there are up to two seconds' time.
+    /// device's end until its `exec`, so that an end is seen late.
     func next() -> Received {
         var wait = pollfd(fd: file, events: Int16(POLLIN), revents: 0)
         // SAFETY: the structure outlives the call.
-        _ = unsafe poll(&wait, 1, 2_000)
+        _ = unsafe poll(&wait, 1, Int32(1_000 * Patience.seconds))
         return receive()
     }
 

@@ -284,11 +284,11 @@ final class FrontEnd {
         return packet
     }
 
-    /// The next packet, which may take two seconds of the system's time. A program that another test
-    /// is starting at this moment has a copy of a client's socket until its `exec`, so that its end
-    /// is seen late.
+    /// The next packet, which may take the system's time. A program that another test is starting at
+    /// this moment has a copy of a client's socket until its `exec`, so that its end is seen late.
     func awaitPacket() -> VsockPacket? {
-        for _ in 0..<200 {
+        let limit = ContinuousClock.now + .seconds(Patience.seconds)
+        while ContinuousClock.now < limit {
             if let packet = nextPacket() { return packet }
             try? loop.turn(limit: 10)
         }

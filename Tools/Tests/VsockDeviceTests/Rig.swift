@@ -70,7 +70,8 @@ struct Rig {
 
     /// Whether no connection is left, which may take as long as `FrontEnd.awaitPacket`.
     func isLeft() -> Bool {
-        for _ in 0..<200 where frontEnd.guest.openCount > 0 {
+        let limit = ContinuousClock.now + .seconds(Patience.seconds)
+        while frontEnd.guest.openCount > 0, ContinuousClock.now < limit {
             frontEnd.settle()
             if frontEnd.guest.openCount > 0 { try? frontEnd.loop.turn(limit: 10) }
         }

@@ -8,6 +8,7 @@ import ToroVsock
 struct WebProbe<Site: FileSystem, Port: Listener>: Microservice {
     let site: Site
     let port: Port
+    let limits: HTTPLimits
     let report: @Core () -> [UInt8]
 
     func run() async throws(HTTPServerError) {
@@ -15,8 +16,6 @@ struct WebProbe<Site: FileSystem, Port: Listener>: Microservice {
         let statistics = Array("/.statistics".utf8)
         let crash = Array("/.crash".utf8)
         let echo = Array("/.echo".utf8)
-        var limits = HTTPLimits()
-        limits.bodyBytes = 1 << 27
         try await HTTPServer(limits: limits) { (request) async throws(HTTPError) in
             if request.path.bytes == statistics {
                 return HTTPResponse(type: "text/plain", bytes: report())
@@ -56,7 +55,8 @@ struct WebProbe<Site: FileSystem, Port: Listener>: Microservice {
     static func wire(_ vm: MicroVM) async throws(WiringError) -> some Microservice {
         let site = try await vm.virtioFS(tag: "site")
         let driver = try vm.vsock(bufferAllocation: credit(vm))
-        return WebProbe(site: site, port: try driver.listen(80)) {
+        let port = try driver.listen(80)
+        return WebProbe(site: site, port: port, limits: limits(vm)) {
             var text: [UInt8] = []
             func add(_ name: StaticString, _ value: Int) {
                 text += Path(stringLiteral: name).bytes + Array((" " + String(value) + "\n").utf8)
@@ -77,7 +77,21 @@ struct WebProbe<Site: FileSystem, Port: Listener>: Microservice {
 
     /// What `--env CREDIT=BYTES` says.
     private static func credit(_ vm: MicroVM) -> UInt32 {
-        guard let text = vm.environment("CREDIT") else { return 64 << 10 }
-        return text.utf8.reduce(0) { $0 &* 10 &+ UInt32($1 &- 0x30) }
+        UInt32(truncatingIfNeeded: number("CREDIT", vm) ?? 64 << 10)
+    }
+
+    /// Large bodies, and the time in seconds that `--env PATIENCE=SECONDS` gives to a head and
+    /// between requests.
+    private static func limits(_ vm: MicroVM) -> HTTPLimits {
+        var limits = HTTPLimits()
+        limits.bodyBytes = 1 << 27
+        if let seconds = number("PATIENCE", vm) {
+            (limits.headTime, limits.idleTime) = (.seconds(seconds), .seconds(seconds))
+        }
+        return limits
+    }
+
+    private static func number(_ name: String, _ vm: MicroVM) -> UInt64? {
+        vm.environment(name)?.utf8.reduce(0) { $0 &* 10 &+ UInt64($1 &- 0x30) }
     }
 }
