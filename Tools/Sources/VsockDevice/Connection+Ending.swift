@@ -46,7 +46,7 @@ extension Connection {
 
     /// How long a client is waited for that has everything, in milliseconds, and how many bytes of
     /// it are read and dropped meanwhile: closing a socket with bytes unread would take back what
-    /// the client has not read yet.
+    /// the client has not read yet. It is waited for as long as nobody else needs its place.
     private static let lingerTime: UInt64 = 30_000
     private static let dropLimit = 64 << 20
     /// What is dropped in one go, so that one client does not starve others.
@@ -102,11 +102,13 @@ extension Connection {
             return wake(after: min(delay, Int(since + stall - now)))
         }
         let end = lingerEnd ?? now + Connection.lingerTime
-        lingerEnd = end
         if clientFinished || dropped >= Connection.dropLimit || now >= end {
             return release(orderly: true)
         }
         wake(after: Int(end - now))
+        guard lingerEnd == nil else { return }
+        lingerEnd = end
+        guest.rests(self)
     }
 
     /// Ends what is left when the guest's device stops or is gone.

@@ -56,6 +56,8 @@ final class Connection: EventSource {
     var since: UInt64 = 0
     /// When a client that has everything is waited for no longer.
     var lingerEnd: UInt64?
+    /// Its place among those that are merely waited for.
+    var restPlace = RestList.Place()
     /// Bytes of the client that nobody wanted.
     var dropped = 0
 

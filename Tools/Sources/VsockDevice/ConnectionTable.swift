@@ -6,6 +6,8 @@ final class ConnectionTable {
     private var connections: [UInt32: Connection] = [:]
     /// Connections that the guest is done with and whose clients still fetch the last bytes.
     private var draining: [ObjectIdentifier: Connection] = [:]
+    /// Those of them whose clients have everything, and are waited for.
+    private var resting = RestList()
     private var probes: [UInt32: Publication] = [:]
     private var nextPort: UInt32 = 1 << 30
 
@@ -46,6 +48,12 @@ final class ConnectionTable {
         connection.leave()
     }
 
+    /// The client has everything that the guest left for it.
+    func rests(_ connection: Connection) { resting.append(connection) }
+
+    /// Ends the connection whose client has had everything for the longest time, if there is one.
+    func endLongestResting() { resting.first?.release(orderly: true) }
+
     /// The guest or the device broke the connection off.
     func abort(_ connection: Connection) {
         connections[connection.hostPort] = nil
@@ -54,6 +62,7 @@ final class ConnectionTable {
 
     /// A connection's socket is closed.
     func released(_ connection: Connection, charge: Int) {
+        resting.remove(connection)
         draining[ObjectIdentifier(connection)] = nil
         guest.closed(charge: charge)
     }

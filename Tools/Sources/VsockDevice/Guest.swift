@@ -194,6 +194,19 @@ public final class Guest: VhostUserBackend {
         admit()
     }
 
+    /// A connection is merely waited for: it gives way to a client that waits.
+    func rests(_ connection: Connection) {
+        connections.rests(connection)
+        if !held.isEmpty { admission.soon() }
+    }
+
+    /// Whether there is room for a further connection. One whose client has everything gives way, if
+    /// there is somebody to give way to.
+    func makesRoom(for listener: HostListener) -> Bool {
+        if budget.isFull, listener.isAwaited { connections.endLongestResting() }
+        return budget.admitsOne
+    }
+
     /// Has a publication wait until the guest may have another connection.
     func hold(_ publication: Publication) {
         guard !publication.isHeld else { return }

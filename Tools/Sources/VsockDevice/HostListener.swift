@@ -1,3 +1,4 @@
+import CHostShims
 import Glibc
 import VhostUser
 
@@ -16,6 +17,9 @@ public final class HostListener {
     }
 
     deinit { close() }
+
+    /// Whether a client waits to be accepted.
+    var isAwaited: Bool { toro_is_unread(file) != 0 }
 
     /// Stops listening: clients that wait are reset.
     public func close() {

@@ -17,10 +17,11 @@ struct MemoryBudget {
         minimum = min(4096, limits.bufferSize)
     }
 
+    /// Whether there are as many connections as there may be.
+    var isFull: Bool { connections >= limits.connections }
+
     /// Whether there is room for a further connection.
-    var admitsOne: Bool {
-        connections < limits.connections && used + minimum <= limits.memoryBudget
-    }
+    var admitsOne: Bool { !isFull && used + minimum <= limits.memoryBudget }
 
     /// A connection begins, with nothing charged yet.
     mutating func open() { connections += 1 }

@@ -152,7 +152,7 @@ final class Publication: EventSource {
             if isServing {
                 // The next answer resumes.
                 guard pendingCount < Publication.pendingLimit, refusedCount == 0 else { return }
-                guard guest.budget.admitsOne else { return guest.hold(self) }
+                guard guest.makesRoom(for: listener) else { return guest.hold(self) }
             }
             let file = toro_accept(listener.file)
             if file >= 0 {

@@ -69,7 +69,9 @@ import VsockDevice
 
     /// One more than there may be waits outside, and is served when another leaves.
     @Test func aFurtherClientWaitsInTheBacklog() throws {
-        let rig = try Rig(limits: GuestLimits(bufferSize: 16 << 10, connections: 3))
+        // A Unix socket's bytes are delivered when they are read.
+        let limits = GuestLimits(bufferSize: 16 << 10, connections: 3)
+        let rig = try Rig(limits: limits, isUnix: true)
         let guest = rig.frontEnd.guest
         var opened = try (0..<3).map { _ in try rig.open() }
         let late = try Client(rig.port.address)
@@ -92,6 +94,51 @@ import VsockDevice
         #expect(next.operation == 1)
         rig.frontEnd.transmit(rig.frontEnd.answer(next, 2))
         withExtendedLifetime(opened) {}
+    }
+
+    /// A client that has everything and does not end keeps nobody outside, however many there are:
+    /// the one that has had it longest gives way.
+    @Test func aClientThatHasEverythingGivesWay() throws {
+        let limits = GuestLimits(bufferSize: 16 << 10, connections: 3)
+        let rig = try Rig(limits: limits, isUnix: true)
+        let guest = rig.frontEnd.guest
+        var opened = try (0..<3).map { _ in try rig.open() }
+        for (client, request) in opened.reversed() {
+            rig.frontEnd.transmit(rig.frontEnd.answer(request, 5, [1, 2, 3]))
+            #expect(client.next() == .bytes([1, 2, 3]))
+            rig.frontEnd.transmit(rig.frontEnd.answer(request, 4, flags: 3))
+            while rig.frontEnd.nextPacket()?.operation != 3 {}
+            #expect(client.next() == .end)
+            rig.world.advance(milliseconds: 100)
+        }
+        #expect(guest.openCount == 3, "as long as nobody waits")
+        let busy = try (0..<2).map { _ in try rig.open() }
+        #expect(guest.openCount == 3)
+        // Only the first of them is still listened to; to send to the others fails.
+        let isOpen = opened.map { opened in
+            opened.client.send([1])
+            return opened.client.send([1]) == 1
+        }
+        #expect(isOpen == [true, false, false])
+        opened.removeAll()
+        rig.world.settle()
+        #expect(guest.openCount == 2, "the busy ones stay")
+        withExtendedLifetime(busy) {}
+    }
+
+    /// Nor does one that comes to rest while somebody waits.
+    @Test func aClientThatWaitsIsLetInAtOnce() throws {
+        let limits = GuestLimits(bufferSize: 16 << 10, connections: 1)
+        let rig = try Rig(limits: limits, isUnix: true)
+        let (client, request) = try rig.open()
+        let late = try Client(rig.port.address)
+        rig.world.advance(seconds: 30)
+        #expect(rig.frontEnd.nextPacket() == nil)
+        rig.frontEnd.transmit(rig.frontEnd.answer(request, 4, flags: 3))
+        #expect(rig.frontEnd.nextPacket()?.operation == 3)
+        #expect(rig.frontEnd.nextPacket()?.operation == 1)
+        #expect(client.next() == .end)
+        withExtendedLifetime(late) {}
     }
 
     /// Also when it is the bytes that are used up.
