@@ -7,6 +7,18 @@ public struct NewPackage {
     /// The folder that is made.
     public let folder: String
 
+    /// Names that mean something else in the template's sources, in the language or in what it ships
+    /// with: a service called so would hide that, or the other way round.
+    private static let taken: Set = [
+        "Any", "Appliance", "Array", "Builtin", "Core", "Dispatch", "FileError", "FileSystem",
+        "Foundation", "Glibc", "Host", "HTTPAnswer", "HTTPAnswerReader", "HTTPError", "HTTPRequest",
+        "HTTPResponse", "HTTPServer", "HTTPServerError", "HostProgram", "InMemoryFileSystem",
+        "InMemoryListener", "Listener", "MemoryTree", "MicroVM", "MicroVMAppliance", "Microservice",
+        "Port", "Program", "Protocol", "Self", "String", "Suite", "Swift", "Synchronization",
+        "Task", "Test", "Testing", "Texts", "Timekeeper", "Type", "UInt8", "UTF8", "VirtualClock",
+        "WiringError", "XCTest",
+    ]
+
     /// A package in `folder`, which must not be there yet. The module is called as the folder is,
     /// with a capital letter at the beginning of each word: `web-shop` becomes `WebShop`.
     public init(folder: String) throws(LaunchError) {
@@ -18,10 +30,7 @@ public struct NewPackage {
             throw .usage(
                 "no Swift module can be called \(name): take letters and digits, a letter first")
         }
-        let taken = [
-            "Self", "Type", "Protocol", "Any", "Swift", "Appliance", "Program", "Greeting",
-        ]
-        guard !taken.contains(module), !module.hasPrefix("Toro") else {
+        guard !NewPackage.taken.contains(module), !module.hasPrefix("Toro") else {
             throw .usage("\(module) is taken in Swift or Toro: choose another name")
         }
         guard !FileManager.default.fileExists(atPath: folder) else {

@@ -1,7 +1,20 @@
 import Foundation
 
 /// Command lines as the Swift driver and clang print them.
-enum ShellWords {
+public enum ShellWords {
+    /// A word as a user would type it: in quotes if it needs them.
+    public static func typed(_ word: String) -> String {
+        let plain = word.utf8.allSatisfy {
+            switch UInt8($0) {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"):
+                true
+            default: "/._-+,:@%".utf8.contains($0)
+            }
+        }
+        return plain && !word.isEmpty ? word : quoted(word)
+    }
+
     /// A word in quotes.
     static func quoted(_ word: String) -> String {
         "'" + word.replacingOccurrences(of: "'", with: "'\\''") + "'"

@@ -15,15 +15,17 @@ struct New: ParsableCommand {
 
     func run() throws {
         try Toro.reporting {
-            let full = URL(fileURLWithPath: path).standardizedFileURL.path
+            // As it is said: what `link/..` is, the kernel knows.
+            let here = FileManager.default.currentDirectoryPath
+            let full = path.hasPrefix("/") ? path : here + "/" + path
             let package = try NewPackage(folder: full)
             let root = Toro.absolute(Toro.root)
             try package.make(root: root, url: origin(of: root))
             print(
                 """
                 \(path): the service \(package.module)
-                  cd \(path)
-                  \(root)/toro run .
+                  cd \(ShellWords.typed(path))
+                  \(ShellWords.typed(root))/toro run .
                   swift test
                 """)
             return 0

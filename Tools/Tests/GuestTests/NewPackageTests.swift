@@ -25,8 +25,40 @@ import Testing
         #expect(try NewPackage(folder: "/no/such/" + example.folder).module == example.module)
     }
 
-    @Test(arguments: ["3x", "é", "Toro", "toro-net", "Self", "-", "a+b", "tmp"])
+    @Test(arguments: ["3x", "é", "Toro", "toro-net", "Self", "-", "a+b", "tmp", "test", "array"])
     func whatIsNoNameIsRefused(_ name: String) {
         #expect(throws: LaunchError.self) { try NewPackage(folder: "/" + name) }
+    }
+
+    /// Whatever the template's sources name is no name for a service: it would mean two things.
+    @Test func aNameOfTheTemplateIsRefused() throws {
+        let template = Images.root + "/Samples/Template"
+        let sources = try FileManager.default.subpathsOfDirectory(atPath: template)
+            .filter { $0.hasSuffix(".swift") && $0.contains("/") && !$0.hasPrefix(".") }
+        #expect(sources.count >= 4)
+        for source in sources {
+            let text = try String(contentsOfFile: template + "/" + source, encoding: .utf8)
+                .replacing(#/(?m)//.*$/#, with: "").replacing(#/"[^"]*"/#, with: "")
+            for word in text.matches(of: #/\b[A-Z][A-Za-z0-9]*/#).map({ String($0.output) })
+            where !word.hasPrefix("Greeter") {
+                #expect(throws: LaunchError.self, "\(word)") {
+                    try NewPackage(folder: "/no/such/" + word)
+                }
+            }
+        }
+    }
+
+    /// The words that are printed are typed as they stand, and `..` is where the kernel finds it.
+    @Test func aFolderIsWhereItIsSaidToBe() throws {
+        let folder = try TestFolder()
+        try FileManager.default.createDirectory(
+            atPath: folder.path + "/far/away", withIntermediateDirectories: true)
+        try FileManager.default.createSymbolicLink(
+            atPath: folder.path + "/link", withDestinationPath: "far/away")
+        let run = try ToroProcess(["new", folder.path + "/link/../two words"])
+        #expect(run.status() == 0, "\(run.output)")
+        #expect(
+            FileManager.default.fileExists(atPath: folder.path + "/far/two words/Package.swift"))
+        #expect(run.output.contains("cd '\(folder.path)/link/../two words'"), "\(run.output)")
     }
 }
