@@ -7,14 +7,12 @@ enum Console {
     private static let lineStatus: UInt16 = port + 5
     private static let transmitterEmpty: UInt8 = 0x20
 
-    /// Writes one byte; a newline becomes CR LF. Gives up on a port that never gets ready, so
-    /// that a machine without one does not hang.
+    /// Writes one byte; a newline becomes CR LF. Waits as long as the port has no room for it,
+    /// because whoever reads the console is slow: a byte written all the same would be lost. A
+    /// machine without the port reads all ones, which is room.
     static func put(_ byte: UInt8) {
         if byte == UInt8(ascii: "\n") { put(UInt8(ascii: "\r")) }
-        for _ in 0..<100_000 {
-            if toro_in8(lineStatus) & transmitterEmpty != 0 { break }
-            toro_relax()
-        }
+        while toro_in8(lineStatus) & transmitterEmpty == 0 { toro_relax() }
         toro_out8(port, byte)
     }
 

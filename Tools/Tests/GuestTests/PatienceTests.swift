@@ -33,6 +33,24 @@ import ToroTesting
         #expect(lines.count == 15_000 && lines.last == "15000", "\(run.output.suffix(300))")
     }
 
+    /// A guest whose words nobody takes waits with them: the pipes and the port are full meanwhile.
+    @Test func aGuestLosesNoWordToASlowReader() throws {
+        let count = 8_000
+        let run = try ToroProcess(
+            ["run", "-q", try Images.probe().path, "-e", "LINES=\(count)", "--", "talk"],
+            isRead: false)
+        sleep(8)
+        run.read()
+        #expect(run.status() == 0, "\(run.output.suffix(300))")
+        let lines = run.output.replacingOccurrences(of: "\r", with: "").split(separator: "\n")
+        let expected = (0..<count).map {
+            "\($0) is a number, and a line has to be long to be a long one"
+        }
+        #expect(lines.count == count + 1)
+        let wrong = zip(lines.dropFirst(), expected).first { $0 != $1 }
+        #expect(wrong == nil, "\(String(describing: wrong))")
+    }
+
     /// A daemon that hangs in a mount cannot be asked to end.
     @Test func aHangingShareHoldsNoSignalUp() throws {
         let folder = try TestFolder()

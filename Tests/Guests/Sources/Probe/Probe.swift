@@ -43,6 +43,7 @@ struct Experiment {
     @Core static let all: [Experiment] =
         Protection.experiments + Failures.experiments + Memories.experiments + Clocks.experiments
         + Files.experiments + Intruder.experiments + Multicore.experiments + Parameters.experiments
+        + Speech.experiments
 }
 
 @main struct Appliance: MicroVMAppliance {
