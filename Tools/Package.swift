@@ -56,7 +56,10 @@ let package = Package(
             swiftSettings: settings),
         .executableTarget(
             name: "ConfinementProbe", dependencies: ["CHostShims"], path: "Tests/ConfinementProbe"),
-        .testTarget(name: "LauncherTests", dependencies: ["Launcher"], swiftSettings: settings),
+        .testTarget(
+            name: "LauncherTests",
+            dependencies: ["Launcher", .product(name: "ToroTesting", package: "toro")],
+            swiftSettings: settings),
         .testTarget(
             name: "VsockDeviceTests",
             dependencies: [

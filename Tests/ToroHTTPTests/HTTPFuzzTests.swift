@@ -38,7 +38,11 @@ import ToroTesting
         }
     }
 
-    @Test(arguments: 1...8) @Core func answersOrHangsUp(_ seed: UInt64) async {
+    @Test(arguments: FuzzSeeds.all(1...8)) @Core func answersOrHangsUp(_ first: UInt64) async {
+        for seed in FuzzSeeds(from: first) { await answerOrHangUp(seed) }
+    }
+
+    @Core private func answerOrHangUp(_ seed: UInt64) async {
         var random = SeededRandom(seed: seed)
         let tree = MemoryTree()
         tree.addFile("/a.txt", "contents of a\n")
@@ -63,7 +67,12 @@ import ToroTesting
     }
 
     /// The same bytes in one piece and in pieces of every size get the same answer.
-    @Test(arguments: 1...6) @Core func piecesMakeNoDifference(_ seed: UInt64) async {
+    @Test(arguments: FuzzSeeds.all(1...6)) @Core func piecesMakeNoDifference(_ first: UInt64) async
+    {
+        for seed in FuzzSeeds(from: first) { await comparePieces(seed) }
+    }
+
+    @Core private func comparePieces(_ seed: UInt64) async {
         var random = SeededRandom(seed: seed)
         let tree = MemoryTree()
         tree.addFile("/a.txt", "contents of a\n")

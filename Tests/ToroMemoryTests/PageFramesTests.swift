@@ -109,7 +109,11 @@ import ToroTesting
     }
 
     /// Takes and gives runs at random; a bitmap knows what must be free.
-    @Test(arguments: [1, 2, 3] as [UInt64]) func agreesWithABitmap(seed: UInt64) throws {
+    @Test(arguments: FuzzSeeds.all(1...3)) func agreesWithABitmap(_ first: UInt64) throws {
+        for seed in FuzzSeeds(from: first) { try compare(seed) }
+    }
+
+    private func compare(_ seed: UInt64) throws {
         let count = 300
         let machine = TestMachine(frames: count)
         let frames = machine.frames

@@ -5,7 +5,11 @@ import ToroTesting
 
 @Suite struct TimerQueueTests {
     /// Against a list that is sorted each time.
-    @Test(arguments: 1...10) @Core func agreesWithASortedList(_ seed: UInt64) {
+    @Test(arguments: FuzzSeeds.all(1...10)) @Core func agreesWithASortedList(_ first: UInt64) {
+        for seed in FuzzSeeds(from: first) { compare(seed) }
+    }
+
+    @Core private func compare(_ seed: UInt64) {
         var random = SeededRandom(seed: seed)
         var queue = TimerQueue()
         let log = Log()

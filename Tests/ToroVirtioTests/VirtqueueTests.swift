@@ -152,7 +152,13 @@ import ToroVirtio
     }
 
     /// The used ring overwritten at random while chains are in flight.
-    @Test(arguments: 1...200) @Core func survivesAScribblingDevice(_ seed: UInt64) throws {
+    @Test(arguments: FuzzSeeds.all(1...200)) @Core func survivesAScribblingDevice(_ first: UInt64)
+        throws
+    {
+        for seed in FuzzSeeds(from: first) { try scribble(seed) }
+    }
+
+    @Core private func scribble(_ seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
         let features = VirtqueueTests.variants[random.below(4)]
         let device = device(features)

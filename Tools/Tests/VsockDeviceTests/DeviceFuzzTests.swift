@@ -130,7 +130,11 @@ import VsockDevice
         }
     }
 
-    @Test(arguments: 1...8) func nonsenseIsSurvived(_ seed: UInt64) throws {
+    @Test(arguments: FuzzSeeds.all(1...8)) func nonsenseIsSurvived(_ first: UInt64) throws {
+        for seed in FuzzSeeds(from: first) { try nonsense(seed) }
+    }
+
+    private func nonsense(_ seed: UInt64) throws {
         // Limits that twenty clients meet.
         let limits = GuestLimits(
             bufferSize: 16 << 10, memoryBudget: 96 << 10, connections: 12)
@@ -146,7 +150,12 @@ import VsockDevice
     }
 
     /// Requests of random kinds, sizes and contents, with descriptors or without.
-    @Test(arguments: 1...4) func nonsenseInMessagesIsSurvived(_ seed: UInt64) throws {
+    @Test(arguments: FuzzSeeds.all(1...4))
+    func nonsenseInMessagesIsSurvived(_ first: UInt64) throws {
+        for seed in FuzzSeeds(from: first) { try nonsenseInMessages(seed) }
+    }
+
+    private func nonsenseInMessages(_ seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
         for _ in 0..<150 {
             let front = try FrontEnd()

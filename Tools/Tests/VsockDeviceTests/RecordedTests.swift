@@ -61,7 +61,11 @@ import VsockDevice
     /// The recorded session with bytes changed at random: the device answers every request as QEMU
     /// expects, or hangs up and says why. It never touches memory that is not the guest's, and serves
     /// the front end that comes next.
-    @Test(arguments: 1...60) func aSpoiltSessionIsSurvived(_ seed: UInt64) throws {
+    @Test(arguments: FuzzSeeds.all(1...60)) func aSpoiltSessionIsSurvived(_ first: UInt64) throws {
+        for seed in FuzzSeeds(from: first) { try spoilSession(seed) }
+    }
+
+    private func spoilSession(_ seed: UInt64) throws {
         var random = SeededRandom(seed: seed)
         let front = try FrontEnd()
         let ram = try GuestRam(size: 16 << 20)

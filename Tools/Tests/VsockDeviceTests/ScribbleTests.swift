@@ -114,7 +114,12 @@ import VsockDevice
         }
     }
 
-    @Test(arguments: 1...20) func theGuestWritesWhileTheDeviceReads(_ seed: UInt64) throws {
+    @Test(arguments: FuzzSeeds.all(1...20))
+    func theGuestWritesWhileTheDeviceReads(_ first: UInt64) throws {
+        for seed in FuzzSeeds(from: first) { try scribble(seed) }
+    }
+
+    private func scribble(_ seed: UInt64) throws {
         let world = try World()
         let neighbour = try Rig(world: world, cid: 4)
         let rig = try Rig(world: world)
