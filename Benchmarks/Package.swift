@@ -19,6 +19,7 @@ let package = Package(
             name: "benchmarks",
             dependencies: [
                 .product(name: "Launcher", package: "toro-tools"),
+                .product(name: "LoadClient", package: "toro-tools"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings)

@@ -15,6 +15,7 @@ let package = Package(
         .executable(name: "toro", targets: ["toro"]),
         .executable(name: "toro-vsock-device", targets: ["toro-vsock-device"]),
         .library(name: "Launcher", targets: ["Launcher"]),
+        .library(name: "LoadClient", targets: ["LoadClient"]),
         .library(name: "VsockDevice", targets: ["VsockDevice"]),
     ],
     dependencies: [

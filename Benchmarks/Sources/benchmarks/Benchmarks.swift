@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Launcher
+import LoadClient
 
 /// Measures what Toro promises, on this machine.
 @main struct Benchmarks: ParsableCommand {
@@ -8,14 +9,20 @@ import Launcher
         commandName: "benchmarks",
         abstract: "Image sizes, boot, memory and throughput, as a table or as JSON.",
         discussion: """
-            Needs wrk and curl for throughput (Debian: apt-get install wrk curl). Times are medians \
-            over several runs; compare ratios, not times of different machines.
+            Times are medians over several runs; compare ratios, not times of different machines. \
+            Every byte of every answer is compared, on the same processors that run the guest.
             """)
 
     @Flag(help: "Prints JSON.") var json = false
     @Option(help: "How often each time is taken.") var runs = 9
     @Option(help: "Seconds of load for each throughput.") var seconds = 3
     @Option(help: "Seconds over which an idle guest is watched.") var idle = 30
+
+    /// The files that are asked for: name and size.
+    private static let files = [
+        ("1kB", 1_000), ("10kB", 10_000), ("100kB", 100_000), ("1MB", 1_000_000),
+    ]
+    private static let largeSize = 256 << 20
 
     private var root: String {
         // This file is Benchmarks/Sources/benchmarks/Benchmarks.swift.
@@ -147,7 +154,7 @@ import Launcher
             NSTemporaryDirectory() + "toro-benchmark-\(ProcessInfo.processInfo.processIdentifier)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: folder) }
-        for (name, size) in [("1k", 1_000), ("100k", 100_000), ("large", 256 << 20)] {
+        for (name, size) in Benchmarks.files + [("large", Benchmarks.largeSize)] {
             let content = Data(count: size)
             try content.write(to: URL(fileURLWithPath: folder + "/" + name))
         }
@@ -171,47 +178,42 @@ import Launcher
                 let server = try? Server(
                     web, folder: folder, memory: "\(megabytes)M", device: device, patience: 5)
             else { continue }
-            let answer = try? fetch(server.url("100k"))
+            let outcome = try? load(server, "100kB", 100_000, connections: 1, seconds: 0)
             server.end()
-            guard let answer, answer.bytes == 100_000 else { continue }
+            guard outcome != nil else { continue }
             report.add("smallest memory that serves 100 kB", Double(megabytes), "MiB")
             return
         }
     }
 
-    /// Fetches a URL; its size and the speed in bytes a second.
-    private func fetch(_ url: String) throws -> (bytes: Int, speed: Double) {
-        guard let curl = Command.find("curl") else { throw LaunchError.missing("curl is missing") }
-        let answer = try Command.capture(
-            curl,
-            [
-                "-s", "--max-time", "60", "-o", "/dev/null", "-w",
-                "%{size_download} %{speed_download}", url,
-            ])
-        let words = answer.output.split(separator: " ").compactMap { Double($0) }
-        guard answer.status == 0, words.count == 2 else {
-            throw LaunchError("curl ended with \(answer.status): \(answer.output)")
-        }
-        return (Int(words[0]), words[1])
-    }
-
     private func measureThroughput(_ server: Server, _ report: inout Report) throws {
-        guard let wrk = Command.find("wrk") else { throw LaunchError.missing("wrk is missing") }
-        for (file, label) in [("1k", "1 kB"), ("100k", "100 kB")] {
-            for connections in [1, 64] {
-                let answer = try Command.capture(
-                    wrk,
-                    ["-t1", "-c\(connections)", "-d\(seconds)s", server.url(file)])
-                guard
-                    let line = answer.output.split(separator: "\n")
-                        .first(where: { $0.hasPrefix("Requests/sec:") }),
-                    let rate = line.split(separator: " ").last.flatMap({ Double($0) }),
-                    !answer.output.contains("Socket errors"), !answer.output.contains("Non-2xx")
-                else { throw LaunchError("wrk: \(answer.output)") }
-                report.add("\(label), \(connections) connections", rate, "requests/s")
+        for (file, size) in Benchmarks.files {
+            for connections in [1, 64, 256] {
+                let outcome = try load(
+                    server, file, size, connections: connections, seconds: Double(seconds))
+                let name = "\(file), \(connections) connections"
+                report.add(name, outcome.rate, "requests/s")
             }
         }
-        let speeds = try (0..<3).map { _ in try fetch(server.url("large")).speed / 1e6 }
+        let speeds = try (0..<3).map { _ in
+            let outcome = try load(
+                server, "large", Benchmarks.largeSize, connections: 1, seconds: 0)
+            return Double(Benchmarks.largeSize) / outcome.seconds / 1e6
+        }
         report.add("a file of 256 MiB", samples: speeds, "MB/s")
+    }
+
+    /// Asks for a file, whose every byte is compared; throws if anything is not as it should be.
+    private func load(
+        _ server: Server, _ file: String, _ size: Int, connections: Int, seconds: Double
+    ) throws -> Load.Outcome {
+        let outcome = Load(
+            port: server.port, target: "/" + file, body: [UInt8](repeating: 0, count: size),
+            connections: connections, seconds: seconds
+        ).run()
+        guard outcome.faults.isEmpty else {
+            throw LaunchError("\(file), \(connections) connections: \(outcome.faults)")
+        }
+        return outcome
     }
 }

@@ -57,9 +57,6 @@ final class Server: @unchecked Sendable {
         ended.wait()
     }
 
-    /// A URL of the server.
-    func url(_ path: String) -> String { "http://127.0.0.1:\(port)/\(path)" }
-
     /// The proportional set sizes of all processes, in bytes.
     var memory: Double {
         processes.reduce(0) { sum, process in
