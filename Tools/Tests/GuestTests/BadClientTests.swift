@@ -1,4 +1,5 @@
 import Foundation
+import LoadClient
 import Testing
 import ToroCore
 import ToroHost
@@ -92,43 +93,12 @@ import ToroTesting
             "POST /.echo HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nabc",
         ]
         for round in 0..<100 {
-            let broken = try BrokenClient(port: guest.port, sending: requests[round % 4])
+            let broken = try ClientSocket(port: guest.port)
+            #expect(broken.send(requests[round % 4]))
             #expect(try await guest.get("/a.txt").body == Array("alpha".utf8), "round \(round)")
             broken.reset()
             #expect(try await guest.get("/a.txt").body == Array("alpha".utf8), "round \(round)")
         }
         try await guest.settle()
     }
-}
-
-/// A client that ends its connection with a reset (socket(7), SO_LINGER with no time).
-private struct BrokenClient {
-    private let file: Int32
-
-    /// Connects to a port of this host and sends `text`.
-    init(port: UInt16, sending text: String) throws {
-        file = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = port.bigEndian
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var limit = linger(l_onoff: 1, l_linger: 0)
-        // SAFETY: each call gets a structure that outlives it, and its size.
-        let result = unsafe withUnsafePointer(to: &address) { pointer in
-            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                unsafe connect(file, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-        try #require(result == 0, "connect: errno \(errno)")
-        let option = unsafe setsockopt(
-            file, SOL_SOCKET, SO_LINGER, &limit, socklen_t(MemoryLayout<linger>.size))
-        try #require(option == 0, "setsockopt: errno \(errno)")
-        let bytes = Array(text.utf8)
-        // SAFETY: the length is the array's.
-        let sent = unsafe send(file, bytes, bytes.count, Int32(MSG_NOSIGNAL))
-        try #require(sent == bytes.count, "send: errno \(errno)")
-    }
-
-    /// Ends the connection, with a reset.
-    func reset() { close(file) }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Launcher
+import LoadClient
 import Testing
 import ToroCore
 import ToroHost
@@ -170,5 +171,35 @@ import ToroTesting
             }
             #expect(line?.contains("Failures.swift:") == true, "\(function): \(run.output)")
         }
+    }
+
+    /// A guest that dies while it serves: its clients hear it at once, and toro says where it was.
+    @Test func aPanicWhileServingIsHeard() throws {
+        let folder = try TestFolder()
+        try folder.write([UInt8](repeating: 7, count: 20_000_000), to: "large")
+        let run = try serve(folder)
+        #expect(run.waits(for: "ready: "), "\(run.output)")
+        let start = try #require(run.output.range(of: "ready: 127.0.0.1:")?.upperBound)
+        let port = try #require(UInt16(run.output[start...].prefix { $0.isNumber }))
+        // One has said nothing, one is in the middle of its answer, one asks for the end.
+        let clients = try (0..<3).map { _ in try ClientSocket(port: port) }
+        #expect(clients[1].send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n"))
+        var buffer = [UInt8](repeating: 0, count: 1_000)
+        #expect(clients[1].receive(into: &buffer) == .bytes(1_000))
+        #expect(clients[2].send("GET /.crash HTTP/1.1\r\nHost: h\r\n\r\n"))
+        for (index, client) in clients.enumerated() {
+            let answer = client.receiveAll()
+            #expect(answer.last == .reset, "client \(index): \(answer.last)")
+            #expect(answer.bytes.count < 20_000_000)
+        }
+        #expect(run.status() == 101, "\(run.output)")
+        // From the trap through everything that awaited it.
+        for function in ["third", "second", "first"] {
+            let line = run.output.split(separator: "\n").first {
+                $0.contains("WebProbe.\(function)")
+            }
+            #expect(line?.contains("WebProbe.swift:") == true, "\(function): \(run.output)")
+        }
+        #expect(try run.files.isEmpty)
     }
 }
