@@ -26,7 +26,9 @@ let package = Package(
     targets: [
         .target(name: "CSeccomp"),
         .target(name: "CLauncher", dependencies: ["CSeccomp"]),
-        .target(name: "Launcher", dependencies: ["CLauncher"], swiftSettings: settings),
+        .target(
+            name: "Launcher", dependencies: ["CLauncher", "VhostUser", "VsockDevice"],
+            swiftSettings: settings),
         .target(name: "LoadClient", swiftSettings: settings),
         .target(name: "CHostShims", dependencies: ["CSeccomp"]),
         .target(

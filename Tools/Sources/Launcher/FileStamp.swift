@@ -30,15 +30,20 @@ struct FileStamp: Codable, Equatable {
 
 /// The names below a folder that SwiftPM could take for sources.
 enum FolderListing {
-    /// Paths relative to `folder`, in order. What editors leave beside a file that they write is left
-    /// out: hidden files, `name~`, `#name#`, and vim's 4913.
+    /// Whether it is the name of what editors leave beside a file that they write: hidden files,
+    /// `name~`, `#name#`, and vim's 4913.
+    static func isByTheWay(_ name: String) -> Bool {
+        name.hasPrefix(".") || name.hasSuffix("~") || name.hasPrefix("#")
+            || name.allSatisfy(\.isNumber)
+    }
+
+    /// Paths relative to `folder`, in order, without what is by the way.
     static func names(below folder: String, depth: Int = 32) -> [String] {
         guard depth > 0, let names = try? FileManager.default.contentsOfDirectory(atPath: folder)
         else { return [] }
         var result: [String] = []
         for name in names.sorted() {
-            if name.hasPrefix(".") || name.hasSuffix("~") || name.hasPrefix("#") { continue }
-            if name.allSatisfy(\.isNumber) { continue }
+            if isByTheWay(name) { continue }
             result.append(name)
             result += FolderListing.names(below: folder + "/" + name, depth: depth - 1)
                 .map { name + "/" + $0 }

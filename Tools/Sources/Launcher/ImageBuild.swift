@@ -3,13 +3,16 @@ import Foundation
 /// Builds guests from packages.
 public struct ImageBuild: Sendable {
     private let root: String
-    private let configuration: BuildConfiguration
+    let configuration: BuildConfiguration
 
     /// A builder for the Toro in folder `root`; the SDK bundle is kept below `root/.build`.
     public init(root: String, configuration: BuildConfiguration) {
         self.root = root
         self.configuration = configuration
     }
+
+    /// Where the builds of the package in `folder` are.
+    static func scratch(of folder: String) -> String { folder + "/.build/toro-microvm" }
 
     /// Builds the image of the package in `folder`: `product`, or what its manifest names, or what
     /// is named like the folder. `onOutput` is called with what SwiftPM writes meanwhile.
@@ -25,7 +28,7 @@ public struct ImageBuild: Sendable {
         let manifest = try Manifest(package: folder)
         let product =
             product ?? manifest.product ?? URL(fileURLWithPath: folder).lastPathComponent
-        let scratch = folder + "/.build/toro-microvm"
+        let scratch = ImageBuild.scratch(of: folder)
         let lock = try BuildLock(scratch)
         defer { lock.release() }
         let symbols =

@@ -62,6 +62,7 @@ extension Launch {
             switch event {
             case .ready(let port): onReady(port)
             case .silent(let port): onSilent(port)
+            case .left: onLeft()
             }
         }
     }
@@ -101,19 +102,19 @@ final class StopRequest: Sendable {
     var isMade: Bool { readSome(reader) != nil }
 }
 
-/// What the vsock device says: `listening HOST:PORT GUESTPORT` once a port is bound,
-/// `ready HOST:PORT GUESTPORT` once the guest listens on it, and `silent HOST:PORT GUESTPORT` when it
-/// has not for a while.
+/// What the vsock device says: `ready HOST:PORT GUESTPORT` once the guest listens on a port,
+/// `silent HOST:PORT GUESTPORT` when it has not for a while, and `left` when its turn is over and so is
+/// its last connection.
 final class PortAnnouncements {
     /// What became of a port.
     enum Event: Equatable {
         case ready(PublishedPort)
         case silent(PublishedPort)
+        case left
     }
 
     private(set) var reader: Int32
-    private var ports: [PublishedPort]
-    private var boundCount = 0
+    private let ports: [PublishedPort]
     private var rest: [UInt8] = []
 
     init(ports: [PublishedPort], reader: Int32) {
@@ -123,11 +124,8 @@ final class PortAnnouncements {
 
     deinit { if reader >= 0 { close(reader) } }
 
-    /// Whether the host side of every port is bound.
-    var areAllBound: Bool { boundCount >= ports.count }
-
     /// Reads what is there; returns what happened.
-    @discardableResult func read() -> [Event] {
+    func read() -> [Event] {
         while reader >= 0, let bytes = readSome(reader) {
             rest += bytes
             if bytes.isEmpty {
@@ -151,26 +149,19 @@ final class PortAnnouncements {
 
     func take(_ line: String) -> [Event] {
         let words = line.split(separator: " ")
+        if words == ["left"] { return [.left] }
         guard words.count == 3, let mark = words[1].lastIndex(of: ":"),
             let port = UInt16(words[1][words[1].index(after: mark)...])
         else { return [] }
         // The device writes an IPv6 host in brackets, which the user may have left out.
         let host = words[1][..<mark].filter { !"[]".contains($0) }
-        let named = ports.indices.filter {
-            String(ports[$0].guestPort) == words[2]
-                && ports[$0].host.filter { !"[]".contains($0) } == host
+        let named = ports.filter {
+            String($0.guestPort) == words[2] && $0.port == port
+                && $0.host.filter { !"[]".contains($0) } == host
         }
-        let exact = named.filter { ports[$0].port == port }
         switch words[0] {
-        case "ready": return exact.map { .ready(ports[$0]) }
-        case "silent": return exact.map { .silent(ports[$0]) }
-        case "listening":
-            boundCount += 1
-            // The host's port 0 stands for any: here is which.
-            if exact.isEmpty, let index = named.first(where: { ports[$0].port == 0 }) {
-                ports[index].port = port
-            }
-            return []
+        case "ready": return named.map { .ready($0) }
+        case "silent": return named.map { .silent($0) }
         default: return []
         }
     }

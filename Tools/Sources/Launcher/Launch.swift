@@ -12,6 +12,8 @@ public final class Launch {
     public var onReady: (PublishedPort) -> Void = { _ in }
     /// Called when it has not in the time it has; it may yet.
     public var onSilent: (PublishedPort) -> Void = { _ in }
+    /// Called when the guest's turn at its ports is over, and so is its last connection.
+    var onLeft: () -> Void = {}
     /// Called with the last words of a guest that panicked.
     public var onPanic: (PanicReport) -> Void = { _ in }
 
@@ -37,9 +39,21 @@ public final class Launch {
     /// Prepares `machine` with back ends for its shares and ports; `device` is the path of
     /// `toro-vsock-device`, and `limits` are its options. The last words of a part that dies are
     /// part of the message.
-    public init(
+    public convenience init(
         _ machine: Machine, shares: [Share], ports: [PublishedPort], device: String?,
         limits: PortLimits = PortLimits()
+    ) throws(LaunchError) {
+        var listening: [ListeningPort] = []
+        for port in ports { listening.append(try ListeningPort(port)) }
+        try self.init(
+            machine, shares: shares, listening: listening, device: device, limits: limits)
+    }
+
+    /// The same at ports where the host listens already. The guest takes their clients from the first
+    /// byte that can be read from `turn`, a pipe, until that ends; without one, all the time.
+    init(
+        _ machine: Machine, shares: [Share], listening ports: [ListeningPort], device: String?,
+        limits: PortLimits, turn: Int32? = nil
     ) throws(LaunchError) {
         self.machine = machine
         stopRequest = try StopRequest()
@@ -49,7 +63,7 @@ public final class Launch {
         do throws(LaunchError) {
             if let daemon { for share in shares { try serve(share, daemon) } }
             if !ports.isEmpty {
-                try publish(ports, device: device, limits.options)
+                try publish(ports, device: device, limits.options, turn)
             }
         } catch {
             end()
@@ -87,7 +101,7 @@ public final class Launch {
     }
 
     private func publish(
-        _ ports: [PublishedPort], device: String?, _ options: [String]
+        _ ports: [ListeningPort], device: String?, _ options: [String], _ turn: Int32?
     ) throws(LaunchError) {
         guard let device else {
             throw .missing("toro-vsock-device is not beside toro: published ports need it")
@@ -95,7 +109,7 @@ public final class Launch {
         let (reader, writer) = try makePipe()
         defer { close(writer) }
         _ = fcntl(reader, F_SETFL, O_NONBLOCK)
-        let announcements = PortAnnouncements(ports: ports, reader: reader)
+        let announcements = PortAnnouncements(ports: ports.map(\.port), reader: reader)
         self.announcements = announcements
         // The device binds the path itself, so that it lasts until the device has come up.
         let folder = try RunFolder()
@@ -104,30 +118,26 @@ public final class Launch {
             "--socket", folder.socket, "--cid", "3", "--ready-fd", String(writer),
         ]
         arguments += options
-        for port in ports { arguments += ["--publish", port.description] }
+        for port in ports { arguments += ["--publish", port.option] }
+        if let turn { arguments += ["--turn-fd", String(turn)] }
         let part = try Part(
             Part.Start(
-                name: "the vsock device", program: device,
-                arguments: arguments, kept: [writer]))
+                name: "the vsock device", program: device, arguments: arguments,
+                kept: [writer] + ports.map(\.file) + (turn.map { [$0] } ?? [])))
         parts.append(part)
         let deadline = ContinuousClock.now + .seconds(Launch.patience)
         var connection: Int32 = -1
-        while connection < 0 || !announcements.areAllBound {
-            announcements.read()
+        while true {
             // SAFETY: the path is a C string for the call.
-            if connection < 0 {
-                connection = unsafe toro_connect(folder.socket)
-                if connection >= 0 { inherited.append(connection) }
-            }
+            connection = unsafe toro_connect(folder.socket)
+            if connection >= 0 { break }
             if let ended = part.reap() { throw died(part, ended) }
             try Interrupts.check()
             guard ContinuousClock.now < deadline else { throw Launch.late(part) }
-            if connection < 0 || !announcements.areAllBound {
-                // The device says when a port is bound, and its socket follows at once.
-                let turn = ContinuousClock.now + .milliseconds(1)
-                awaitReadable([part.ended, Interrupts.reader, announcements.reader], until: turn)
-            }
+            let next = ContinuousClock.now + .milliseconds(1)
+            awaitReadable([part.ended, Interrupts.reader], until: next)
         }
+        inherited.append(connection)
         machine.vsock = .descriptor(connection)
     }
 

@@ -42,6 +42,24 @@ extension Connection {
         if credit.isUndelivered || !pending.isEmpty { wake(after: delay) }
     }
 
+    // MARK: Dismissal
+
+    /// Tells the guest that the client sends no more if the connection has rested since the last
+    /// call: nothing is under way, and the client owes the next word. A service ends a connection in
+    /// its own order then; a client that speaks just now finds it ended, as at the end of the time
+    /// that any server gives a connection to rest.
+    func dismissIfAtRest() {
+        defer { hasMoved = false }
+        guard phase == .established, !hasMoved, isAnswered, !isDismissed, !clientFinished,
+            !isReadable, pending.isEmpty
+        else { return }
+        measure()
+        guard !credit.isUndelivered else { return }
+        isDismissed = true
+        owed.insert(.shutdown)
+        guest.receive.schedule(self)
+    }
+
     // MARK: The end
 
     /// How long a client is waited for that has everything, in milliseconds, and how many bytes of

@@ -45,6 +45,11 @@ final class Connection: EventSource {
     var guestIsDeaf = false
     var isHalfClosed = false
     private var askedForCredit = false
+    /// Whether bytes have moved since somebody looked, and whether the guest's were the last.
+    var hasMoved = false
+    var isAnswered = true
+    /// Whether the guest was told that the client sends no more, whatever that does.
+    var isDismissed = false
     /// Bytes of the guest that the socket had no room for.
     var pending = ByteQueue()
     /// What the guest's budget is charged.
@@ -97,7 +102,8 @@ final class Connection: EventSource {
     var wantsToSend: Bool {
         if phase == .draining || phase == .over { return false }
         if !owed.isEmpty { return true }
-        guard phase == .established, isReadable, !clientFinished, !guestIsDeaf else {
+        guard phase == .established, isReadable, !clientFinished, !isDismissed, !guestIsDeaf
+        else {
             return false
         }
         if credit.available > 0 { return true }
@@ -138,6 +144,8 @@ final class Connection: EventSource {
         let count = segments.receive(from: file)
         if count > 0 {
             credit.send(count)
+            hasMoved = true
+            isAnswered = false
             return count
         }
         if count == 0 {
@@ -223,6 +231,8 @@ final class Connection: EventSource {
     func take(_ body: SegmentList) -> Bool {
         let count = body.count
         guard phase == .established, !guestFinished, credit.receive(count) else { return false }
+        hasMoved = true
+        isAnswered = true
         var rest = body
         while pending.isEmpty, rest.count > 0 {
             let step = rest.send(to: file)

@@ -60,6 +60,11 @@ final class ConnectionTable {
         connection.release(orderly: false)
     }
 
+    /// Ends those that have rested since the last call: as if their clients sent no more.
+    func dismiss() {
+        for connection in connections.values { connection.dismissIfAtRest() }
+    }
+
     /// A connection's socket is closed.
     func released(_ connection: Connection, charge: Int) {
         resting.remove(connection)

@@ -35,7 +35,12 @@ public final class Guest: VhostUserBackend {
     /// Called when the front end is gone; with the reason if it was no orderly end.
     public var onEnd: (HostError?) -> Void = { _ in }
 
+    /// Called when the guest has left and its last connection is over.
+    public var onLeft: () -> Void = {}
+
     private(set) var session: VhostUserSession?
+    /// Whether it is the guest's turn to take clients of its published ports.
+    private(set) var isOpen = true
     private var publications: [Publication] = []
     private(set) lazy var connections = ConnectionTable(self)
     private(set) lazy var receive = ReceivePump(self)
@@ -85,6 +90,33 @@ public final class Guest: VhostUserBackend {
     /// in the listener's backlog until the guest listens.
     public func publish(_ listener: HostListener, guestPort: UInt32) {
         publications.append(Publication(listener, self, guestPort: guestPort))
+    }
+
+    /// Leaves clients of the published ports to others until `open`: the listeners may be shared.
+    public func waitForTurn() { isOpen = false }
+
+    /// Takes clients of the published ports from now on.
+    public func open() {
+        isOpen = true
+        for publication in publications { publication.open() }
+    }
+
+    /// Leaves further clients of the published ports to others, and ends the connections there are
+    /// as their clients are done with them (see `ConnectionTable.dismiss`).
+    public func leave() {
+        isOpen = false
+        for publication in publications { publication.end() }
+        publications.removeAll()
+        dismiss()
+    }
+
+    /// How long a connection must rest before it counts as done with, in milliseconds.
+    private static let restTime = 50
+
+    private func dismiss() {
+        guard openCount > 0 else { return onLeft() }
+        connections.dismiss()
+        loop.after(milliseconds: Guest.restTime) { [weak self] in self?.dismiss() }
     }
 
     /// Drops the front end, the published ports and all connections. A guest that has a front end

@@ -5,7 +5,7 @@ import VhostUser
 /// A listening socket of the host. Its end takes the name of a Unix socket away with it.
 public final class HostListener {
     /// The socket; -1 once it is closed.
-    private(set) var file: Int32
+    public private(set) var file: Int32
     /// Where it listens: with the port it got, if any was asked for.
     public let address: HostAddress
     private let name: SocketName?
@@ -14,6 +14,19 @@ public final class HostListener {
         self.file = file
         self.address = address
         self.name = name
+    }
+
+    /// A socket that was inherited and listens there already, for other processes too; nil if it
+    /// is none.
+    public convenience init?(inherited file: Int32, _ address: HostAddress) {
+        var isListening: Int32 = 0
+        var length = socklen_t(MemoryLayout.size(ofValue: isListening))
+        // SAFETY: both numbers outlive the call.
+        let result = unsafe getsockopt(file, SOL_SOCKET, SO_ACCEPTCONN, &isListening, &length)
+        guard result == 0, isListening != 0, fcntl(file, F_SETFL, O_NONBLOCK) == 0,
+            fcntl(file, F_SETFD, FD_CLOEXEC) == 0
+        else { return nil }
+        self.init(file, address, name: nil)
     }
 
     deinit { close() }

@@ -133,7 +133,14 @@ final class Publication: EventSource {
 
     // MARK: Clients
 
+    /// The guest's turn has come.
+    func open() {
+        guard registration == nil, [.serving, .silent, .broken].contains(state) else { return }
+        accept()
+    }
+
     private func accept() {
+        guard guest.isOpen else { return }
         mayAccept = true
         registration = try? guest.loop.add(listener.file, [.readable, .edges], self)
     }

@@ -9,6 +9,7 @@ public final class Service {
     private let loop: EventLoop
     private let announce: (String) -> Void
     private var door: FrontDoor?
+    private var turn: Turn?
     private var failure: HostError?
 
     /// A guest with that address. `announce` gets the lines `listening HOST:PORT GUESTPORT` when a
@@ -44,15 +45,29 @@ public final class Service {
 
     deinit {
         door?.close()
+        turn?.close()
         guest.onEnd = { _ in }
         guest.end()
     }
 
     /// Listens on the host for a port of the guest.
     public func publish(_ address: HostAddress, guestPort: UInt32) throws(HostError) {
-        let listener = try address.listen()
+        publish(try address.listen(), guestPort: guestPort)
+    }
+
+    /// Takes the clients of a socket that listens, for a port of the guest.
+    public func publish(_ listener: HostListener, guestPort: UInt32) {
         guest.publish(listener, guestPort: guestPort)
         announce("listening \(listener.address) \(guestPort)")
+    }
+
+    /// Has the guest take turns with others at their listeners: it takes clients from the first byte
+    /// that comes from `file`, a pipe, until that ends; then it leaves, and `left` is announced when
+    /// its last connection is over.
+    public func takeTurns(_ file: Int32) throws(HostError) {
+        guest.waitForTurn()
+        guest.onLeft = { [announce] in announce("left") }
+        turn = try Turn(file, guest)
     }
 
     /// Waits for the front end at a Unix socket.
@@ -94,5 +109,41 @@ private final class FrontDoor: EventSource {
         if let registration { guest.loop.remove(registration) }
         registration = nil
         listener.close()
+    }
+}
+
+/// Hears when the guest's turn begins and when it is over.
+private final class Turn: EventSource {
+    private let file: Int32
+    private let guest: Guest
+    private var registration: EventLoop.Registration?
+
+    init(_ file: Int32, _ guest: Guest) throws(HostError) {
+        self.file = file
+        self.guest = guest
+        guard fcntl(file, F_SETFL, O_NONBLOCK) == 0 else {
+            throw .system("cannot read turns from descriptor \(file)")
+        }
+        registration = try guest.loop.add(file, .readable, self)
+    }
+
+    func handle(_ events: Events) {
+        var byte: UInt8 = 0
+        // SAFETY: one byte, which outlives the call.
+        switch unsafe read(file, &byte, 1) {
+        case 1: guest.open()
+        case 0:
+            close()
+            guest.leave()
+        default: break
+        }
+    }
+
+    func close() {
+        if let registration {
+            guest.loop.remove(registration)
+            _ = Glibc.close(file)
+        }
+        registration = nil
     }
 }

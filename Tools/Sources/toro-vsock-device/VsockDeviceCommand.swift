@@ -3,18 +3,25 @@ import Glibc
 import VhostUser
 import VsockDevice
 
-/// A port to publish: [HOST:]PORT:GUESTPORT or unix:PATH:GUESTPORT.
+/// A port to publish: [HOST:]PORT:GUESTPORT or unix:PATH:GUESTPORT; with fd:N: before the former if
+/// descriptor N listens there.
 struct PublishOption: ExpressibleByArgument {
     let address: HostAddress
     let guestPort: UInt32
+    var inherited: Int32?
 
     init?(argument: String) {
         guard let mark = argument.lastIndex(of: ":"),
             let guestPort = UInt32(argument[argument.index(after: mark)...])
         else { return nil }
         self.guestPort = guestPort
-        let rest = argument[..<mark]
-        if rest.hasPrefix("unix:") {
+        var rest = argument[..<mark]
+        if rest.hasPrefix("fd:") {
+            let words = rest.split(separator: ":", maxSplits: 2)
+            guard words.count == 3, let file = Int32(words[1]), file > 2 else { return nil }
+            inherited = file
+            rest = words[2]
+        } else if rest.hasPrefix("unix:") {
             address = .unix(path: String(rest.dropFirst(5)))
             return
         }
@@ -57,7 +64,11 @@ struct ByteCount: ExpressibleByArgument {
 
     @Option(help: "The Unix socket that QEMU connects to.") var socket: String
     @Option(help: "The guest's address, from 3.") var cid: UInt64 = 3
-    @Option(help: "[HOST:]PORT:GUESTPORT or unix:PATH:GUESTPORT; without a host, loopback.")
+    @Option(
+        help: """
+            [HOST:]PORT:GUESTPORT or unix:PATH:GUESTPORT; without a host, loopback. \
+            With fd:N: before it, descriptor N listens there already.
+            """)
     var publish: [PublishOption] = []
     @Option(help: "The bytes kept for each client at most, as in 262144 or 256K.")
     var bufferSize = ByteCount(256 << 10)
@@ -84,6 +95,12 @@ struct ByteCount: ExpressibleByArgument {
             when it does not within --ready-time; unix:PATH for a Unix socket.
             """)
     var readyFd: Int32?
+    @Option(
+        help: """
+            A pipe for guests that take turns at the same listeners: this one takes clients from the \
+            first byte until the pipe ends, and says "left" when it has none any more.
+            """)
+    var turnFd: Int32?
 
     func validate() throws {
         guard cid >= 3, cid < UInt64(UInt32.max) else {
@@ -120,8 +137,16 @@ struct ByteCount: ExpressibleByArgument {
             fputs("toro-vsock-device: \($0)\n")
         }
         for option in publish {
-            try service.publish(option.address, guestPort: option.guestPort)
+            guard let file = option.inherited else {
+                try service.publish(option.address, guestPort: option.guestPort)
+                continue
+            }
+            guard let listener = HostListener(inherited: file, option.address) else {
+                throw HostError("descriptor \(file) is no socket that listens")
+            }
+            service.publish(listener, guestPort: option.guestPort)
         }
+        if let turnFd { try service.takeTurns(turnFd) }
         try service.open(socket)
         try confine()
         try service.run()

@@ -14,7 +14,12 @@ struct Run: ParsableCommand {
             Ends with the guest's exit status; with 125 if a part of the run failed, 64 for wrong \
             usage, 69 if a program is missing. Ctrl-C ends the guest and everything that serves it.
 
+            With --watch a package is built and booted anew whenever one of its files is saved. The \
+            guest that serves goes on until the next one is ready, so that no client is lost, and \
+            also when there is a mistake, which is shown.
+
               toro run Samples/StaticWebServer
+              toro run Samples/StaticWebServer --watch
               toro run Samples/StaticWebServer --share site=$HOME/www --publish 9000:80
             """)
 
@@ -41,6 +46,8 @@ struct Run: ParsableCommand {
     var envFile: [String] = []
     @Option(name: .shortAndLong, help: "How a package is built: debug (the default) or release.")
     var configuration: BuildConfiguration?
+    @Flag(name: .shortAndLong, help: "Builds and boots anew whenever a source is saved.")
+    var watch = false
     @Option(help: "The seconds that the service has to listen on a published port.")
     var readyTime = 10
     @Option(help: "The seconds that a client may take nothing of what is there for it.")
@@ -56,40 +63,22 @@ struct Run: ParsableCommand {
     func run() throws {
         try Toro.reporting {
             // What the user got wrong is said before anything is built.
-            let shares = try share.map { try Share(parsing: $0) }
-            let ports = try publish.map { try PublishedPort(parsing: $0) }
-            let limits = try self.limits()
-            var machine = try self.machine()
-            let given = try memory.map { try MemorySize(parsing: $0) }
+            let wishes = try Wishes(
+                shares: share.map { try Share(parsing: $0) },
+                ports: publish.map { try PublishedPort(parsing: $0) }, limits: limits(),
+                machine: machine(), memory: memory.map { try MemorySize(parsing: $0) })
+            if watch { return try serve(wishes) }
             let (image, package) = try self.image()
-            let needs = Needs(image.manifest, package: package)
-            machine.image = image.path
             if let other = image.staleSymbols {
                 say("\(other) is of another build: a panic will have addresses only")
             }
-            machine.memory =
-                try (given ?? MemorySize(parsing: image.manifest.memory ?? "32M")).description
+            let (machine, shares, ports) = try wishes.join(image, package: package)
             let launch = try Launch(
-                machine, shares: needs.shares(given: shares), ports: needs.ports(given: ports),
-                device: Toro.vsockDevice, limits: limits)
-            let name = URL(fileURLWithPath: image.path).deletingPathExtension().lastPathComponent
-            let built = image.configuration.map { ", built for \($0)" } ?? ""
-            say(
-                "booting \(name): \(image.size) bytes\(built), \(machine.memory) of RAM, "
-                    + "\(machine.accelerator.resolved.rawValue.uppercased())")
-            launch.onReady = { port in
-                let need = image.manifest.ports?.first { $0.guest == port.guestPort }
-                let url = need?.scheme.map { "\($0)://\(port.address)/" } ?? port.address
-                say("ready: \(url)" + (need?.purpose.map { " (\($0))" } ?? ""))
-            }
-            launch.onSilent = { port in
-                Toro.say(
-                    """
-                    the guest does not listen on its port \(port.guestPort): clients of \
-                    \(port.address) are turned away until it does. Is it the service's port? \
-                    A service that takes long to start gets more time with --ready-time
-                    """)
-            }
+                machine, shares: shares, ports: ports, device: Toro.vsockDevice,
+                limits: wishes.limits)
+            sayBooting(image, machine)
+            launch.onReady = { say("ready: " + Run.name(of: $0, image)) }
+            launch.onSilent = { Run.saySilent($0) }
             launch.onPanic = { report in
                 Toro.say(report.description(symbols: SymbolTable(of: image.symbols)))
             }
@@ -97,7 +86,52 @@ struct Run: ParsableCommand {
         }
     }
 
-    private func say(_ text: String) {
+    /// What the user asked for, beside the image.
+    struct Wishes: Sendable {
+        let shares: [Share]
+        let ports: [PublishedPort]
+        let limits: PortLimits
+        let machine: Machine
+        let memory: MemorySize?
+
+        /// What is booted: the wishes, and what the image needs besides.
+        func join(
+            _ image: Image, package: String?
+        ) throws -> (Machine, [Share], [PublishedPort]) {
+            let needs = Needs(image.manifest, package: package)
+            var machine = machine
+            machine.image = image.path
+            machine.memory =
+                try (memory ?? MemorySize(parsing: image.manifest.memory ?? "32M")).description
+            return (machine, try needs.shares(given: shares), try needs.ports(given: ports))
+        }
+    }
+
+    func sayBooting(_ image: Image, _ machine: Machine) {
+        let name = URL(fileURLWithPath: image.path).deletingPathExtension().lastPathComponent
+        let built = image.configuration.map { ", built for \($0)" } ?? ""
+        say(
+            "booting \(name): \(image.size) bytes\(built), \(machine.memory) of RAM, "
+                + "\(machine.accelerator.resolved.rawValue.uppercased())")
+    }
+
+    /// What a client types, and what it gets there.
+    static func name(of port: PublishedPort, _ image: Image) -> String {
+        let need = image.manifest.ports?.first { $0.guest == port.guestPort }
+        let url = need?.scheme.map { "\($0)://\(port.address)/" } ?? port.address
+        return url + (need?.purpose.map { " (\($0))" } ?? "")
+    }
+
+    static func saySilent(_ port: PublishedPort) {
+        Toro.say(
+            """
+            the guest does not listen on its port \(port.guestPort): clients of \
+            \(port.address) are turned away until it does. Is it the service's port? \
+            A service that takes long to start gets more time with --ready-time
+            """)
+    }
+
+    func say(_ text: String) {
         if !quiet { Toro.say(text) }
     }
 
