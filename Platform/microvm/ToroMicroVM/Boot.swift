@@ -73,16 +73,16 @@ import ToroCore
             try Memory.mapDevice(pages, LocalAPIC.base, size: 4096)
             LegacyInterrupts.mask()
             LocalAPIC.start()
-            var clock = unsafe MachineClock(zero: firstInstruction)
             let words = unsafe KernelCommandLine(
                 parsing: PhysicalMemory.span(
                     Machine.commandLine.address, Machine.commandLine.length))
             let files = FirmwareFile.find(in: FirmwarePorts())
-            clock.setEpoch(
+            let epoch =
                 files.epoch?.wallTime(in: FirmwarePorts())
-                    ?? words.epoch.map {
-                        WallTime(seconds: $0.seconds, nanoseconds: $0.nanoseconds)
-                    })
+                ?? words.epoch.map {
+                    WallTime(seconds: $0.seconds, nanoseconds: $0.nanoseconds)
+                }
+            let clock = unsafe MachineClock(zero: firstInstruction, epoch: epoch)
             try Memory.mapDevice(pages, IOAPIC.base, size: 4096)
             for index in 0..<words.devices.count {
                 let device = words.devices[index]
@@ -90,7 +90,7 @@ import ToroCore
             }
             let core = Core()
             unsafe toro_core().pointee.context = unsafe Unmanaged.passRetained(core).toOpaque()
-            let loop = CoreLoop.make(clock: clock)
+            let loop = CoreLoop.make(clock: clock, isFirst: true)
             core.start(clock: loop)
             Machine.start(devices: words.devices, parameters: files.parameters, loop: loop)
             _ = main(0, nil)

@@ -13,6 +13,8 @@ typealias CoreLoop = RunLoop<CoreProcessor>
     private static let longest: UInt64 = 4_000_000_000
 
     nonisolated let clock: MachineClock
+    /// On the first core.
+    nonisolated let keeper: ClockKeeper?
 
     var now: Instant { clock.now }
     var wallTime: WallTime? { clock.wallTime }
@@ -25,6 +27,7 @@ typealias CoreLoop = RunLoop<CoreProcessor>
     }
 
     func halt(until deadline: Instant?) {
+        if let keeper, keeper.halt(until: deadline) { return }
         guard let deadline else {
             toro_halt()
             return
@@ -44,9 +47,9 @@ typealias CoreLoop = RunLoop<CoreProcessor>
 }
 
 extension RunLoop<CoreProcessor> {
-    /// The first core's loop, or a further one's.
-    nonisolated static func make(clock: MachineClock) -> CoreLoop {
-        CoreLoop(CoreProcessor(clock: clock))
+    /// The first core's loop, which keeps the clock, or a further one's.
+    nonisolated static func make(clock: MachineClock, isFirst: Bool) -> CoreLoop {
+        CoreLoop(CoreProcessor(clock: clock, keeper: isFirst ? ClockKeeper(clock) : nil))
     }
 
     /// Runs for ever, from code that is not in the loop yet.

@@ -89,7 +89,7 @@ import ToroProcess
         // SAFETY: as above; nothing else writes to this core's block yet.
         unsafe toro_core().pointee.context = unsafe Unmanaged.passRetained(core).toOpaque()
         unsafe setMailbox(preparation.mailbox, of: toro_core())
-        let loop = CoreLoop.make(clock: preparation.clock)
+        let loop = CoreLoop.make(clock: preparation.clock, isFirst: false)
         core.start(clock: loop)
         toro_core_set_ready()
         loop.enter()

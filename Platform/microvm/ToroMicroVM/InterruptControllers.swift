@@ -16,6 +16,7 @@ enum LocalAPIC {
     private static let currentCount: UInt64 = 0x390
     private static let divide: UInt64 = 0x3e0
     private static let masked: UInt32 = 1 << 16
+    private static let periodic: UInt32 = 1 << 17
     private static let nmi: UInt32 = 4 << 8
     private static let deliveryPending: UInt32 = 1 << 12
 
@@ -34,6 +35,18 @@ enum LocalAPIC {
 
     /// Interrupts this core once after `ticks`; 0 stops the timer.
     static func setTimer(_ ticks: UInt32) { toro_store32(base + initialCount, ticks) }
+
+    /// Interrupts this core every `period + 1` ticks from now on.
+    static func startTimer(period: UInt32) {
+        toro_store32(base + timer, UInt32(TORO_TIMER_VECTOR) | periodic)
+        setTimer(period)
+    }
+
+    /// Stops the timer that interrupts again and again.
+    static func stopPeriodicTimer() {
+        setTimer(0)
+        toro_store32(base + timer, UInt32(TORO_TIMER_VECTOR))
+    }
 
     /// The ticks left.
     static var timerCount: UInt32 { toro_load32(base + currentCount) }

@@ -1,54 +1,69 @@
 #if hasFeature(Embedded)
 import CMicroVM
+import MachineDescription
+import Synchronization
 import ToroCore
 
-/// Monotonic time from the processor's time stamp counter, calibrated against the local APIC's
-/// timer; and civil time from what the launcher said, or else the real-time clock.
-struct MachineClock {
-    /// Nanoseconds for a tick, as a fraction of 2^32.
-    private let scale: UInt64
-    private let zero: UInt64
-    /// What civil time was at time-stamp zero of this clock.
-    private var epoch: WallTime?
+/// Monotonic time from the processor's time stamp counter, and civil time from what the launcher
+/// said, or else the real-time clock. One for all cores; see ``ClockKeeper`` for its rate.
+final class MachineClock: Sendable {
+    // The line that time follows. The first core alone changes it; others see that they have read a
+    // part of two lines by the version, which is odd meanwhile.
+    private let version = Atomic<UInt64>(0)
+    private let ticks: Atomic<UInt64>
+    private let nanoseconds = Atomic<UInt64>(0)
+    private let scale: Atomic<UInt64>
+    /// What civil time is at time zero of this clock.
+    private let epoch: WallTime?
 
-    /// Measures the counter's frequency against the APIC timer, which QEMU and KVM run at 1 GHz;
-    /// takes half a millisecond. `zero` is the counter's value that counts as time 0.
-    init(zero: UInt64) {
-        self.zero = zero
-        let span: UInt32 = 500_000
-        // Both clocks are read back to back at either end; the tighter pair of three is kept, so
-        // that a moment in which the host ran something else does not spoil the measurement.
-        LocalAPIC.setTimer(.max)
-        let first = MachineClock.sample()
-        var last = first
-        while first.apic &- last.apic < span { last = MachineClock.sample() }
-        LocalAPIC.setTimer(0)
-        let ticks = max(last.tsc &- first.tsc, 1)
-        let nanoseconds = UInt64(first.apic &- last.apic)
-        let wide = nanoseconds.multipliedFullWidth(by: 1 << 32)
-        scale = ticks > wide.high ? ticks.dividingFullWidth(wide).quotient : 1 << 32
+    /// A clock that is at zero when the counter is at `zero`, and whose rate is measured in half a
+    /// millisecond. Civil time is `epoch` then; if that is nil it is asked of the real-time clock.
+    init(zero: UInt64, epoch: WallTime?) {
+        let scale = APICTimer.measure()
+        ticks = Atomic(zero)
+        self.scale = Atomic(scale)
+        if let epoch {
+            self.epoch = epoch
+        } else if let seconds = RealTimeClock.seconds() {
+            let line = ClockLine(ticks: zero, nanoseconds: 0, scale: scale)
+            let age = line.nanoseconds(at: toro_rdtsc()) / 1_000_000_000
+            self.epoch = WallTime(seconds: seconds - Int64(age))
+        } else {
+            self.epoch = nil
+        }
     }
 
-    private static func sample() -> (tsc: UInt64, apic: UInt32) {
-        var best: (tsc: UInt64, apic: UInt32) = (0, 0)
-        var width = UInt64.max
-        for _ in 0..<3 {
-            let before = toro_rdtsc()
-            let apic = LocalAPIC.timerCount
-            let after = toro_rdtsc()
-            if after &- before < width {
-                width = after &- before
-                best = (before &+ width / 2, apic)
+    /// Time since zero.
+    var now: Instant {
+        while true {
+            let before = version.load(ordering: .acquiring)
+            let time = line.nanoseconds(at: toro_rdtsc())
+            if before & 1 == 0, version.load(ordering: .relaxed) == before {
+                return Instant(nanoseconds: time)
             }
         }
-        return best
     }
 
-    /// Time since `zero`.
-    var now: Instant {
-        let product = (toro_rdtsc() &- zero).multipliedFullWidth(by: scale)
-        return Instant(nanoseconds: product.high << 32 | product.low >> 32)
+    private var line: ClockLine {
+        ClockLine(
+            ticks: ticks.load(ordering: .acquiring),
+            nanoseconds: nanoseconds.load(ordering: .acquiring),
+            scale: scale.load(ordering: .acquiring))
     }
+
+    /// Goes on at another rate, without a step. To be called by the first core.
+    func turn(to scale: UInt64) {
+        let next = line.turned(at: toro_rdtsc(), scale: scale)
+        let count = version.load(ordering: .relaxed)
+        version.store(count &+ 1, ordering: .sequentiallyConsistent)
+        ticks.store(next.ticks, ordering: .releasing)
+        nanoseconds.store(next.nanoseconds, ordering: .releasing)
+        self.scale.store(next.scale, ordering: .releasing)
+        version.store(count &+ 2, ordering: .releasing)
+    }
+
+    /// Nanoseconds for a tick, times 2^32.
+    var rate: UInt64 { scale.load(ordering: .relaxed) }
 
     /// Civil time, if it is known.
     var wallTime: WallTime? {
@@ -58,15 +73,6 @@ struct MachineClock {
         return WallTime(
             seconds: epoch.seconds &+ Int64(seconds) &+ Int64(nanoseconds / 1_000_000_000),
             nanoseconds: UInt32(nanoseconds % 1_000_000_000))
-    }
-
-    /// Says that civil time is `time` at time-stamp zero, or reads the real-time clock if nil.
-    mutating func setEpoch(_ time: WallTime?) {
-        if let time {
-            epoch = time
-        } else if let seconds = RealTimeClock.seconds() {
-            epoch = WallTime(seconds: seconds - Int64(now.nanoseconds / 1_000_000_000))
-        }
     }
 
     /// Waits by looking at the clock; for the start of other cores only.

@@ -106,7 +106,8 @@ static inline void toro_in_bytes(uint16_t port, void *_Nonnull memory, size_t co
 
 static inline uint64_t toro_rdtsc(void) {
     uint32_t low, high;
-    __asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high));
+    // After what was read before, and before what is read next: see MachineClock.
+    __asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high)::"memory");
     return (uint64_t)high << 32 | low;
 }
 static inline uint64_t toro_read_cr2(void) {

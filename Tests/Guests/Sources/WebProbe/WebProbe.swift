@@ -71,6 +71,7 @@ struct WebProbe<Site: FileSystem, Port: Listener>: Microservice {
             add("jobs", Int(truncatingIfNeeded: figures.jobs))
             add("connections", driver.connectionCount)
             add("requests", site.peakRequestsInFlight)
+            add("uptime", Int(truncatingIfNeeded: Core.clock.now.nanoseconds))
             return text
         }
     }
