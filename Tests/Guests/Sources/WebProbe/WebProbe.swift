@@ -81,14 +81,15 @@ struct WebProbe<Site: FileSystem, Port: Listener>: Microservice {
         UInt32(truncatingIfNeeded: number("CREDIT", vm) ?? 64 << 10)
     }
 
-    /// Large bodies, and the time in seconds that `--env PATIENCE=SECONDS` gives to a head and
-    /// between requests.
+    /// Large bodies, and the times in seconds that `--env PATIENCE=SECONDS` gives to a head and
+    /// between requests, and `--env SENDTIME=SECONDS` to a client that takes nothing.
     private static func limits(_ vm: MicroVM) -> HTTPLimits {
         var limits = HTTPLimits()
         limits.bodyBytes = 1 << 27
         if let seconds = number("PATIENCE", vm) {
             (limits.headTime, limits.idleTime) = (.seconds(seconds), .seconds(seconds))
         }
+        if let seconds = number("SENDTIME", vm) { limits.sendTime = .seconds(seconds) }
         return limits
     }
 
