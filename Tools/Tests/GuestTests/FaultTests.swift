@@ -8,10 +8,13 @@ import ToroTesting
 
 /// What goes wrong around a guest: each has its message and status, and nothing is left.
 @Suite(.serialized) struct FaultTests {
-    private func serve(_ folder: TestFolder, path: String? = nil) throws -> ToroProcess {
+    private func serve(
+        _ folder: TestFolder, prefix: [String] = [], path: String? = nil
+    ) throws -> ToroProcess {
         let image = try Images.webProbe().path
         return try ToroProcess(
-            ["run", image, "--share", "site=\(folder.path)", "--publish", "0:80"], path: path)
+            ["run", image, "--share", "site=\(folder.path)", "--publish", "0:80"], prefix: prefix,
+            path: path)
     }
 
     /// Which of the parts of a run outlive it.
@@ -81,6 +84,24 @@ import ToroTesting
             #expect(run.output.contains("ended by signal 9"), "\(run.output)")
         }
         #expect(try run.files.isEmpty)
+    }
+
+    /// A soft limit is no part's limit: a hundred clients need more descriptors than some shells give.
+    @Test func everyPartMayOpenWhatTheHardLimitAllows() throws {
+        let folder = try TestFolder()
+        let run = try serve(
+            folder, prefix: ["/bin/sh", "-c", "ulimit -Sn 100; exec \"$@\"", "sh"])
+        #expect(run.waits(for: "ready: "), "\(run.output)")
+        for name in ["virtiofsd", "toro-vsock-devi", "qemu-system-x86"] {
+            let part = try #require(run.parts.first { $0.name == name }, "\(run.parts)")
+            let limits = try String(contentsOfFile: "/proc/\(part.pid)/limits", encoding: .utf8)
+            let line = limits.split(separator: "\n").first { $0.hasPrefix("Max open files") }
+            // Max open files, the soft limit, the hard one, files.
+            let words = try #require(line).split(separator: " ")
+            #expect(words[3] == words[4] && words[3] != "100", "\(name): \(words)")
+        }
+        run.signal(SIGTERM)
+        #expect(run.status() == 128 + SIGTERM)
     }
 
     @Test(arguments: [SIGINT, SIGTERM])
