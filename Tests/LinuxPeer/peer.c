@@ -191,7 +191,7 @@ struct service {
 static const struct service services[] = {
     {1, echo, 4096, 0, 0},     {2, pour, 4096, 0, 0},  {3, take, 4096, 0, 0},
     {4, leave, 4096, 0, 0},    {5, dawdle, 4, 0, 1},   {6, control, 16, 0, 1},
-    {13, take, 4096, 4096, 0},
+    {13, take, 4096, 4096, 0}, {11, echo, 16, 256, 0},
 };
 
 struct client {

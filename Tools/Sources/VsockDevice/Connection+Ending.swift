@@ -10,6 +10,13 @@ extension Connection {
     /// and the longest time between looks when they do.
     static let lookDelay = 1_000
     private static let lastLookDelay = 8_000
+    /// The same for a guest that may be waiting for the news.
+    static let firstLookDelay = 1
+
+    /// Whether the guest may be about to wait until it hears what has left the socket. Linux has no
+    /// more bytes under way than fit into its own buffer, whatever room it is promised
+    /// (virtio_transport_tx_buf_size, in stable kernels from 2026 on).
+    var isReportAwaited: Bool { guest.keepsToOwnBuffer && credit.isReportAwaited }
 
     func wake(after milliseconds: Int) {
         if let alarm { guest.loop.cancel(alarm) }
@@ -34,7 +41,11 @@ extension Connection {
     /// it says so, when a third of it is free.
     private func look() {
         flush()
-        delay = measure() ? Connection.lookDelay : min(delay * 2, Connection.lastLookDelay)
+        if measure() {
+            delay = isReportAwaited ? max(delay / 2, 1) : Connection.lookDelay
+        } else {
+            delay = min(delay * 2, Connection.lastLookDelay)
+        }
         if phase == .draining { return settle() }
         guard phase == .established else { return }
         if credit.isReportDue { owed.insert(.creditUpdate) }

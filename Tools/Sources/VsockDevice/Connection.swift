@@ -252,7 +252,11 @@ final class Connection: EventSource {
             owed.insert(.creditUpdate)
             guest.receive.schedule(self)
         }
-        if alarm == nil {
+        if credit.isBeyondOwnBuffer { guest.keepsToOwnBuffer = false }
+        if isReportAwaited, alarm == nil || delay >= Connection.lookDelay {
+            delay = Connection.firstLookDelay
+            wake(after: delay)
+        } else if alarm == nil {
             delay = Connection.lookDelay
             wake(after: delay)
         }

@@ -34,6 +34,13 @@ struct Credit: Equatable {
     /// Whether more bytes have left than the guest knows of.
     var isReportDue: Bool { reported < delivered }
 
+    /// Whether more bytes are under way, as the guest knows it, than fit into its own buffer.
+    var isBeyondOwnBuffer: Bool { received - reported > UInt64(peerAllocation) }
+
+    /// Whether a guest that has no more bytes under way than fit into its own buffer may be about to
+    /// wait for news of them.
+    var isReportAwaited: Bool { received - reported >= UInt64(peerAllocation / 2) }
+
     /// Whether the guest should hear that it may send up to `room` bytes: `window` is all it may have
     /// when nothing is under way. It believes in less than half, and gains a quarter.
     func isGrantDue(_ room: Int, window: Int) -> Bool {

@@ -60,6 +60,10 @@ public final class Guest: VhostUserBackend {
     /// runs.
     public private(set) var lateSignals = 0
 
+    /// Whether the guest has never had more bytes of a connection under way than fit into its own
+    /// buffer: it may not go on until it hears what has left.
+    var keepsToOwnBuffer = true
+
     /// A guest with that address, without a front end yet.
     public init(cid: UInt64, limits: GuestLimits = GuestLimits(), loop: EventLoop) {
         self.cid = cid

@@ -17,7 +17,8 @@ final class LinuxGuest: @unchecked Sendable {
         case leave = 4
         case dawdle = 5
         case control = 6
-        /// A taker that has room for 4,096 bytes.
+        /// An echo that has room for 256 bytes, and a taker that has room for 4,096.
+        case narrowEcho = 11
         case narrowTake = 13
     }
 

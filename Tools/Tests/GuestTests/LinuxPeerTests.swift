@@ -143,6 +143,11 @@ import ToroTesting
         take.finish()
         let answer = take.receiveAll()
         #expect(answer.bytes == Array("\(size)\n".utf8) && answer.last == .end, "\(answer)")
+
+        let echo = try guest.connect(.narrowEcho)
+        let part = Array(bytes[..<100_000])
+        let back = try exchange(echo, part)
+        #expect(back.bytes == part && back.last == .end, "\(back.bytes.count), \(back.last)")
         let faults = try guest.ask("faults")
         #expect(faults == "0", "what the guest saw")
         guest.end()
