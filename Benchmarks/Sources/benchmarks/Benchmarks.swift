@@ -76,14 +76,22 @@ import LoadClient
         let builder = ImageBuild(root: root, configuration: configuration)
         let folder = root + "/Samples/StaticWebServer"
         let source = folder + "/Sources/StaticWebServer/StaticWebServer.swift"
+        let text = try String(contentsOfFile: source, encoding: .utf8)
+        let line = "listing: listing)"
+        guard text.contains(line) else { throw LaunchError("\(source) has no line to change") }
         _ = try builder.build(package: folder)
+        defer { try? text.write(toFile: source, atomically: true, encoding: .utf8) }
         var times: [Double] = []
-        for _ in 0..<3 {
-            try FileManager.default.setAttributes([.modificationDate: Date()], ofItemAtPath: source)
+        // A file that says the same again is compiled sooner.
+        for count in 1...3 {
+            let other = text.replacingOccurrences(
+                of: line, with: "listing: listing && \(count) > 0)")
+            try other.write(toFile: source, atomically: true, encoding: .utf8)
             times.append(try time { _ = try builder.build(package: folder) })
         }
         report.add(
-            "rebuild after touching the microservice, \(configuration)", samples: times, "ms")
+            "rebuild after changing a line of the microservice, \(configuration)", samples: times,
+            "ms")
     }
 
     private func measureBoot(_ hello: Image, _ report: inout Report) throws {

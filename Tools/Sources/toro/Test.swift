@@ -14,8 +14,9 @@ struct Test: ParsableCommand {
     var peers = false
 
     @Option(
-        name: .shortAndLong, help: "How the guests that are booted are built: debug or release.")
-    var configuration = BuildConfiguration.debug
+        name: .shortAndLong,
+        help: "How the guests that are booted are built: debug or release; without it, both.")
+    var configuration: BuildConfiguration?
 
     @Argument(help: "Runs only the tests whose names match this regular expression.")
     var filter: String?
@@ -32,7 +33,7 @@ struct Test: ParsableCommand {
             defer { reports.remove() }
             var failed: [String] = []
             if filter == nil, !peers, try lint(site.swift) != 0 { failed.append("style") }
-            for part in site.parts where filter == nil || part.takesFilters {
+            for part in site.parts where isWanted(part) {
                 let line = site.entrance + ["/usr/bin/env"] + arguments(part, site, reports)
                 if try Command.passThrough(line[0], Array(line.dropFirst())) != 0 {
                     failed.append(part.name)
@@ -51,6 +52,12 @@ struct Test: ParsableCommand {
         }
     }
 
+    private func isWanted(_ part: TestPart) -> Bool {
+        if filter != nil, !part.takesFilters { return false }
+        guard let wanted = configuration, let own = part.configuration else { return true }
+        return wanted == own
+    }
+
     /// What `env` is told, to test a part.
     private func arguments(_ part: TestPart, _ site: TestSite, _ reports: ReportFolder) -> [String]
     {
@@ -59,7 +66,10 @@ struct Test: ParsableCommand {
             .filter { $0.key.hasPrefix("TORO_") && $0.key != "TORO_ROOT" }
             .map { "\($0.key)=\($0.value)" }
         // What is lost at exit is the test runner's.
-        line += ["ASAN_OPTIONS=detect_leaks=0", "TORO_TEST_CONFIGURATION=\(configuration)"]
+        line.append("ASAN_OPTIONS=detect_leaks=0")
+        if let configuration = part.configuration {
+            line.append("TORO_TEST_CONFIGURATION=\(configuration)")
+        }
         let folder = site.root + part.folder
         line += [
             site.swift, "test", "--package-path", folder, "--disable-build-manifest-caching",
@@ -114,6 +124,8 @@ struct TestPart {
     var folder = ""
     /// Whether no access out of bounds passes: for what reads hostile bytes through pointers.
     var isSanitized = false
+    /// How the guests that it boots are built; nil if it boots none.
+    var configuration: BuildConfiguration?
     /// What of the package is tested when nobody asks for anything.
     var selection: [String] = []
     /// Whether it is run with a filter, too: another part runs the same tests otherwise.
@@ -125,7 +137,16 @@ struct TestPart {
         TestPart(
             name: "device", folder: "/Tools", isSanitized: true,
             selection: ["--filter", "VsockDeviceTests"], takesFilters: false),
-        TestPart(name: "guests", folder: "/Tools", selection: ["--skip", "VsockDeviceTests"]),
+        TestPart(
+            name: "guests", folder: "/Tools", configuration: .debug,
+            selection: ["--skip", "VsockDeviceTests"]),
+        // What the guest itself does; the launcher's part in it does not know how it was built.
+        TestPart(
+            name: "release guests", folder: "/Tools", configuration: .release,
+            selection: [
+                "--filter",
+                "GuestTests.(Probe|WebServer|BadClient|ScarceMemory|Share)Tests",
+            ]),
     ]
 }
 
