@@ -27,6 +27,7 @@
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
+_Static_assert(TORO_PATH_ONLY == O_PATH, "a flag of open");
 #define KEEP_ON_EXEC_NOTHING 4 // CLOSE_RANGE_CLOEXEC
 
 static int set_descriptors(const struct toro_part *part) {
@@ -224,8 +225,13 @@ int32_t toro_watch_signals(void) {
         sigaddset(&watched, number);
     }
     sigprocmask(SIG_UNBLOCK, &watched, NULL);
+    // What is written too far fails; nobody has to die of it.
     struct sigaction ignored = {.sa_handler = SIG_IGN};
     sigaction(SIGPIPE, &ignored, NULL);
+    sigaction(SIGXFSZ, &ignored, NULL);
+    // Children of a process that ignores it leave no status to wait for.
+    struct sigaction standard = {.sa_handler = SIG_DFL};
+    sigaction(SIGCHLD, &standard, NULL);
     return 0;
 }
 
@@ -279,8 +285,6 @@ int32_t toro_socket_pair_by_path(const char *path, int32_t *listener, int32_t *c
 }
 
 int32_t toro_pipe(int32_t *ends) { return pipe2(ends, O_CLOEXEC) == 0 ? 0 : errno; }
-
-int32_t toro_open_folder(const char *path) { return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC); }
 
 int32_t toro_narrow_pipe(int32_t pipe) {
     (void)fcntl(pipe, F_SETPIPE_SZ, 1);

@@ -85,8 +85,11 @@ final class SealedFile {
 
     /// A copy of a file.
     init(copying file: String) throws(LaunchError) {
-        guard let bytes = FileManager.default.contents(atPath: file) else {
-            throw .usage("cannot read \(file)")
+        let bytes: Data
+        do throws(HostFile.Failure) {
+            bytes = try HostFile.contents(file)
+        } catch {
+            throw .usage("cannot read \(file): \(error.reason)")
         }
         // SAFETY: the pointer and the length are the data's.
         descriptor = unsafe bytes.withUnsafeBytes { raw in
@@ -103,11 +106,9 @@ final class OpenFolder: Sendable {
     /// For paths only (`O_PATH`).
     let descriptor: Int32
 
-    /// Opens a folder as the kernel finds it; nil with `errno` set.
-    init?(_ path: String) {
-        // SAFETY: the path is a C string for the call.
-        descriptor = unsafe toro_open_folder(path)
-        if descriptor < 0 { return nil }
+    /// Opens a folder as the kernel finds it.
+    init(_ path: String) throws(HostFile.Failure) {
+        descriptor = try HostFile.open(path, Int32(TORO_PATH_ONLY) | O_DIRECTORY)
     }
 
     deinit { close(descriptor) }

@@ -1,6 +1,7 @@
 import Foundation
 
-/// The console's way from QEMU to the terminal, with panic reports taken out.
+/// The console's way from QEMU to the terminal, with panic reports taken out, and with what would give
+/// a terminal orders made visible.
 ///
 /// Nothing here waits: what the reader does not take yet is kept, and no more is read meanwhile, so
 /// that QEMU feels it and what is kept stays small.
@@ -9,14 +10,17 @@ final class ConsolePass {
     private var source: Int32
     private let destination: Destination
     private var filter = ConsoleFilter()
+    private var terminal: TerminalFilter?
     /// What the destination has not taken yet.
     private var pending: [UInt8] = []
 
     /// Whether all that was said when `move` was last called has reached its reader.
     private(set) var isIdle = false
 
-    init(from source: Int32, to destination: Int32) {
+    /// A terminal that `isRaw` gets every byte.
+    init(from source: Int32, to destination: Int32, isRaw: Bool = false) {
         self.source = source
+        if !isRaw, isatty(destination) == 1 { terminal = TerminalFilter(allowsColor: true) }
         self.destination = Destination(destination)
     }
 
@@ -30,7 +34,10 @@ final class ConsolePass {
             : pollfd(fd: destination.file, events: Int16(POLLOUT), revents: 0)
     }
 
-    /// Reads once, unless something is kept, and writes once; false if nobody reads it any more.
+    /// Why it cannot be written any more: an `errno`, which is EPIPE if nobody reads it.
+    private(set) var failure: Int32?
+
+    /// Reads once, unless something is kept, and writes once; false if it cannot be written any more.
     func move() -> Bool {
         isIdle = false
         if pending.isEmpty, source >= 0 {
@@ -38,8 +45,8 @@ final class ConsolePass {
             case nil: isIdle = true
             case let bytes? where bytes.isEmpty:
                 source = -1
-                pending = filter.finish()
-            case let bytes?: pending = filter.take(bytes)
+                pending = finish()
+            case let bytes?: pending = take(bytes)
             }
         } else if pending.isEmpty {
             isIdle = true
@@ -51,19 +58,34 @@ final class ConsolePass {
     func drain() {
         // As much as a pipe holds: QEMU may still be writing.
         for _ in 0..<8 where !isIdle { if !move() { return } }
-        if pending.isEmpty { pending = filter.finish() }
+        if pending.isEmpty { pending = finish() }
         _ = write()
+    }
+
+    private func take(_ bytes: [UInt8]) -> [UInt8] {
+        let text = filter.take(bytes)
+        return terminal?.take(text) ?? text
+    }
+
+    private func finish() -> [UInt8] {
+        let text = filter.finish()
+        return (terminal?.take(text) ?? text) + (terminal?.finish() ?? [])
     }
 
     /// What the guest said about its panic.
     func report() -> PanicReport? { PanicReport(lines: filter.panicLines) }
 
-    /// Writes what the destination takes now; false if nobody reads it any more.
+    /// Writes what the destination takes now; false if it takes nothing any more.
     private func write() -> Bool {
         guard !pending.isEmpty else { return true }
-        guard let count = destination.take(pending) else { return false }
-        pending.removeFirst(count)
-        return true
+        switch destination.take(pending) {
+        case .success(let count):
+            pending.removeFirst(count)
+            return true
+        case .failure(let error):
+            failure = error.code
+            return false
+        }
     }
 }
 
@@ -92,18 +114,20 @@ private final class Destination {
 
     deinit { if isOwn { close(file) } }
 
-    /// Takes what it can now; nil if nobody reads it any more.
-    func take(_ bytes: [UInt8]) -> Int? {
+    /// Takes what it can now.
+    func take(_ bytes: [UInt8]) -> Result<Int, HostFile.Failure> {
         if !isOwn {
             var ready = pollfd(fd: file, events: Int16(POLLOUT), revents: 0)
             // SAFETY: one structure, which outlives the call.
-            guard unsafe poll(&ready, 1, 0) == 1 else { return 0 }
+            guard unsafe poll(&ready, 1, 0) == 1 else { return .success(0) }
         }
         // A pipe that is ready has room for this much.
         let length = isOwn ? bytes.count : min(bytes.count, Int(PIPE_BUF))
         // SAFETY: the length is the array's at most.
         let count = unsafe bytes.withUnsafeBytes { unsafe write(file, $0.baseAddress, length) }
-        if count < 0 { return errno == EAGAIN || errno == EINTR ? 0 : nil }
-        return count
+        guard count < 0 else { return .success(count) }
+        let code = errno
+        return code == EAGAIN || code == EINTR
+            ? .success(0) : .failure(HostFile.Failure(code: code))
     }
 }

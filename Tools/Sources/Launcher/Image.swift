@@ -20,8 +20,12 @@ public struct Image: Sendable {
     /// An image that was built before. Its symbols are in FILE.debug, as `export` puts them there,
     /// or where a build leaves them: FILE without the `.image`.
     public init(file: String) throws(LaunchError) {
-        guard let bytes = FileManager.default.contents(atPath: file) else {
-            throw .usage("cannot read the image \(file)")
+        let bytes: Data
+        do throws(HostFile.Failure) {
+            bytes = try HostFile.contents(file)
+        } catch {
+            guard error.code != ENOENT else { throw .usage("there is no \(file)") }
+            throw .usage("cannot read the image \(file): \(error.reason)")
         }
         guard bytes.starts(with: [0x7f, 0x45, 0x4c, 0x46]) else {
             throw .usage("\(file) is neither a package's folder nor an ELF image")
@@ -31,10 +35,9 @@ public struct Image: Sendable {
         let built = file.hasSuffix(".image") ? [String(file.dropLast(6))] : []
         let beside = [file + ".debug"] + built
         let elf = ELFImage([UInt8](bytes))
-        let found = beside.filter { FileManager.default.isReadableFile(atPath: $0) }
+        let found = beside.filter { HostFile.allows(R_OK, $0) }
         let own = found.first { candidate in
-            let symbols = FileManager.default.contents(atPath: candidate)
-                .flatMap { ELFImage([UInt8]($0)) }
+            let symbols = (try? HostFile.contents(candidate)).flatMap { ELFImage([UInt8]($0)) }
             guard let elf, let symbols else { return false }
             return elf.isSameProgram(as: symbols)
         }
@@ -68,9 +71,7 @@ extension Image {
     /// replaced by a whole file or stays.
     public func export(to output: String) throws(LaunchError) -> String {
         var target = output
-        var status = stat()
-        // SAFETY: the path is a C string for the call, and the structure outlives it.
-        if unsafe stat(output, &status) == 0 {
+        if let status = HostFile.status(output) {
             switch status.st_mode & S_IFMT {
             case S_IFDIR: target = output + "/" + (path as NSString).lastPathComponent
             case S_IFREG: break
@@ -89,17 +90,12 @@ extension Image {
         let folder = (target as NSString).deletingLastPathComponent
         let name = ".\((target as NSString).lastPathComponent).\(getpid())"
         let copy = folder.isEmpty ? name : folder + "/" + name
-        do {
-            try FileManager.default.copyItem(atPath: source, toPath: copy)
+        do throws(HostFile.Failure) {
+            try HostFile.write(try HostFile.contents(source), to: copy)
+            try HostFile.rename(copy, to: target)
         } catch {
-            try? FileManager.default.removeItem(atPath: copy)
-            throw LaunchError("cannot write \(target): \(error.localizedDescription)")
-        }
-        // SAFETY: both paths are C strings for the call.
-        guard unsafe rename(copy, target) == 0 else {
-            let error = errno
-            try? FileManager.default.removeItem(atPath: copy)
-            throw LaunchError("cannot write \(target): \(reason(error))")
+            HostFile.remove(copy)
+            throw LaunchError("cannot write \(target): \(error.reason)")
         }
     }
 }

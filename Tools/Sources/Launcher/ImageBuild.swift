@@ -22,6 +22,11 @@ public struct ImageBuild: Sendable {
     public func build(
         package folder: String, product: String? = nil, onOutput: ([UInt8]) -> Void = { _ in }
     ) throws(LaunchError) -> Image {
+        guard RawText.isText(folder) else {
+            throw .usage(
+                "SwiftPM builds in no folder whose path is not UTF-8, as \(folder) is: "
+                    + "rename it, or build a copy")
+        }
         guard FileManager.default.fileExists(atPath: folder + "/Package.swift") else {
             throw .usage("\(folder) is no package: it has no Package.swift")
         }

@@ -41,7 +41,7 @@ public struct ImageSize: Codable, Equatable, Sendable {
 
     /// Measures an image with its symbols; names the `top` largest.
     public init(of image: Image, top: Int = 10) throws(LaunchError) {
-        guard let file = FileManager.default.contents(atPath: image.symbols),
+        guard let file = try? HostFile.contents(image.symbols),
             let elf = ELFImage([UInt8](file))
         else { throw LaunchError("cannot read \(image.symbols)") }
         let known = elf.symbols

@@ -30,7 +30,7 @@ extension Launch {
             if let end = qemu.end, pass.isIdle { return end }
             try Interrupts.check()
             if stopRequest.isMade { throw LaunchError("stopped", status: 128 + SIGTERM) }
-            guard isRead else { throw LaunchError("nobody reads the console", status: 141) }
+            guard isRead else { throw Launch.unread(pass.failure) }
             // The others end with QEMU, and nobody hurries the reader.
             if qemu.end != nil { continue }
             let now = ContinuousClock.now
@@ -45,6 +45,13 @@ extension Launch {
                 grace = grace ?? now + .milliseconds(200)
             }
         }
+    }
+
+    private static func unread(_ code: Int32?) -> LaunchError {
+        guard let code, code != EPIPE else {
+            return LaunchError("nobody reads the console", status: 128 + SIGPIPE)
+        }
+        return LaunchError("cannot write what the guest says: \(reason(code))")
     }
 
     private func wait(_ pass: ConsolePass, until deadline: ContinuousClock.Instant?) {

@@ -8,6 +8,9 @@ import Foundation
 /// at any time, nor by the launcher's sudden death once the guest boots. Use it on one thread, which
 /// must live as long as the run does.
 public final class Launch {
+    /// Whether control sequences of the guest reach a terminal. Text, tabs, line ends and colours do,
+    /// and what is no terminal gets every byte.
+    public var isRaw = false
     /// Called when the service listens on a published port.
     public var onReady: (PublishedPort) -> Void = { _ in }
     /// Called when it has not in the time it has; it may yet.
@@ -57,7 +60,9 @@ public final class Launch {
     ) throws(LaunchError) {
         self.machine = machine
         stopRequest = try StopRequest()
-        // Whatever may be missing is looked for before anything is started.
+        // Whatever may be missing or too much is looked for before anything is started.
+        try machine.check(shares: shares.count, ports: ports.count)
+        self.machine.memory = try MemorySize(parsing: machine.memory).description
         _ = try Machine.qemu()
         let daemon = shares.isEmpty ? nil : try FileDaemon.installed()
         do throws(LaunchError) {
@@ -94,8 +99,10 @@ public final class Launch {
         defer { folder.remove() }
         var listener: Int32 = -1
         var connection: Int32 = -1
-        // SAFETY: both results outlive the call.
-        let error = unsafe toro_socket_pair_by_path(folder.socket, &listener, &connection)
+        // SAFETY: the path is a C string for the call, which both results outlive.
+        let error = unsafe RawText.withCString(folder.socket) { path in
+            unsafe toro_socket_pair_by_path(path, &listener, &connection)
+        }
         guard error == 0 else { throw LaunchError("cannot make a socket: \(reason(error))") }
         return (listener, connection)
     }
@@ -123,13 +130,13 @@ public final class Launch {
         let part = try Part(
             Part.Start(
                 name: "the vsock device", program: device, arguments: arguments,
-                kept: [writer] + ports.map(\.file) + (turn.map { [$0] } ?? [])))
+                kept: [writer] + ports.flatMap(\.files) + (turn.map { [$0] } ?? [])))
         parts.append(part)
         let deadline = ContinuousClock.now + .seconds(Launch.patience)
         var connection: Int32 = -1
         while true {
             // SAFETY: the path is a C string for the call.
-            connection = unsafe toro_connect(folder.socket)
+            connection = unsafe RawText.withCString(folder.socket) { unsafe toro_connect($0) }
             if connection >= 0 { break }
             if let ended = part.reap() { throw died(part, ended) }
             try Interrupts.check()
@@ -155,7 +162,7 @@ public final class Launch {
         _ = fcntl(output, F_SETFL, O_NONBLOCK)
         let qemu = try startQEMU(output: writer)
         closeInherited()
-        let pass = ConsolePass(from: output, to: console.fileDescriptor)
+        let pass = ConsolePass(from: output, to: console.fileDescriptor, isRaw: isRaw)
         defer { if let report = pass.report() { onPanic(report) } }
         let ended = try watch(qemu, pass, limit: limit)
         for part in parts where part !== qemu {
@@ -235,17 +242,22 @@ struct RunFolder {
     var socket: String { path + "/socket" }
 
     init() throws(LaunchError) {
-        let environment = ProcessInfo.processInfo.environment
-        let wanted = ["XDG_RUNTIME_DIR", "TMPDIR"].compactMap { environment[$0] } + ["/tmp"]
-        // A Unix socket's path has 107 bytes at most.
-        for base in wanted where base.utf8.count < 80 {
-            var template = Array("\(base)/toro-XXXXXX".utf8CString)
+        // An empty one is as good as none, and a relative one is not to be used (XDG Base Directory
+        // Specification). The vsock device takes text.
+        let wanted =
+            ["XDG_RUNTIME_DIR", "TMPDIR"].compactMap(RawText.environment)
+            .filter { $0.hasPrefix("/") && RawText.isText($0) } + ["/tmp"]
+        for base in wanted {
+            let bytes = RawText.bytes(of: base + "/toro-XXXXXX")
+            // A Unix socket's path has 107 bytes at most.
+            guard bytes.count + "/socket".utf8.count < 108 else { continue }
+            var template = (bytes + [0]).map { CChar(bitPattern: $0) }
             // SAFETY: mkdtemp writes within the NUL-terminated template.
-            if unsafe mkdtemp(&template) != nil {
-                path = String(
-                    decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-                return
-            }
+            guard unsafe mkdtemp(&template) != nil else { continue }
+            path = RawText.string(of: template.dropLast().map { UInt8(bitPattern: $0) })
+            // Whatever umask took from it.
+            _ = unsafe RawText.withCString(path) { unsafe chmod($0, 0o700) }
+            return
         }
         throw LaunchError(
             "cannot make a folder for a socket in " + wanted.joined(separator: " or "))
@@ -254,7 +266,7 @@ struct RunFolder {
     /// Removes the socket if it is there, and the folder.
     func remove() {
         // SAFETY: the paths are C strings for the calls.
-        _ = unsafe unlink(socket)
-        _ = unsafe rmdir(path)
+        _ = unsafe RawText.withCString(socket) { unsafe unlink($0) }
+        _ = unsafe RawText.withCString(path) { unsafe rmdir($0) }
     }
 }

@@ -1,7 +1,7 @@
 import VhostUser
 import VsockDevice
 
-/// A published port whose socket listens. Guests that take turns share it, so that a client who
+/// A published port whose sockets listen. Guests that take turns share them, so that a client who
 /// comes between two of them waits for the next.
 public struct ListeningPort: Sendable {
     /// The port, with the number that the host gave it if any was asked for.
@@ -29,16 +29,16 @@ public struct ListeningPort: Sendable {
         }
     }
 
-    /// The same socket for another port of the guest.
+    /// The same sockets for another port of the guest.
     func leading(to guestPort: UInt32) -> ListeningPort {
         var other = self
         other.port.guestPort = guestPort
         return other
     }
 
-    /// The descriptor that listens.
-    var file: Int32 { socket.listener.file }
+    /// The descriptors that listen, one for each address that the host's name has.
+    var files: [Int32] { socket.listener.files }
 
     /// What the vsock device is told.
-    var option: String { "fd:\(file):\(port)" }
+    var option: String { "fd:\(files.map(String.init).joined(separator: ",")):\(port)" }
 }

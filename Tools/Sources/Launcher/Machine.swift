@@ -14,7 +14,7 @@ public enum Accelerator: String, Sendable, CaseIterable {
 public struct Machine: Sendable {
     /// The image QEMU boots.
     public var image: String
-    /// RAM, in QEMU's spelling.
+    /// RAM, as ``MemorySize`` reads it.
     public var memory = "32M"
     /// Cores.
     public var cores = 1
@@ -44,17 +44,13 @@ public struct Machine: Sendable {
         }
     }
 
-    /// The most cores a machine may have: an APIC has a name of one byte, 255 stands for all, and
-    /// one is kept free (see `processors`).
-    public static let maximumCores = 254
-
     /// A machine that boots `image`.
     public init(image: String) { self.image = image }
 
     /// Throws if the guest cannot be told all of its arguments and environment.
     public func checkParameters() throws(LaunchError) { _ = try Handover.encode(self) }
 
-    /// QEMU's arguments, but for what the guest is told (see `Handover`).
+    /// QEMU's arguments for a machine that `check` has let pass, but for what the guest is told (see `Handover`).
     public var qemuArguments: [String] {
         let accelerator = accelerator.resolved
         var line = [

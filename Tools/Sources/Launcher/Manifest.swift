@@ -47,33 +47,42 @@ public struct Manifest: Codable, Equatable, Sendable {
 
     /// The manifest of the package in `folder`; an empty one if there is no `toro.json`.
     public init(package folder: String) throws(LaunchError) {
-        guard let data = FileManager.default.contents(atPath: folder + "/toro.json") else {
+        let path = folder + "/toro.json"
+        let text: Data
+        do throws(HostFile.Failure) {
+            text = try HostFile.contents(path)
+        } catch {
+            guard error.code == ENOENT, !HostFile.isLink(path) else {
+                throw .usage("cannot read \(path): \(error.reason)")
+            }
             self.init()
             return
         }
-        try self.init(data, name: folder + "/toro.json")
+        try self.init(text, name: path)
     }
 
-    /// Reads a manifest's text; `name` is what messages call it.
+    /// Reads a manifest's text; `name` is what messages call it. All that is wrong is said at once.
     public init(_ text: Data, name: String) throws(LaunchError) {
         do {
+            let slips = ManifestCheck(
+                try JSONDecoder().decode(ManifestCheck.Value.self, from: text)
+            )
+            .slips
+            guard slips.isEmpty else {
+                let more = slips.count > 20 ? ["and \(slips.count - 20) more"] : []
+                throw LaunchError.usage(
+                    (["\(name) is wrong:"] + slips.prefix(20) + more).joined(separator: "\n  "))
+            }
             self = try JSONDecoder().decode(Manifest.self, from: text)
-        } catch DecodingError.dataCorrupted {
-            throw .usage("\(name) is no JSON")
-        } catch DecodingError.keyNotFound(let key, _) {
-            throw .usage("\(name) lacks \"\(key.stringValue)\" in one of its entries")
-        } catch DecodingError.typeMismatch(_, let context) {
-            let path = context.codingPath.map { $0.intValue.map(String.init) ?? $0.stringValue }
-            throw .usage("\(name): \(path.joined(separator: ".")) has the wrong type")
+        } catch let error as LaunchError {
+            throw error
+        } catch DecodingError.dataCorrupted(let context) {
+            let cause = context.underlyingError as NSError?
+            let words = cause?.userInfo["NSDebugDescription"] as? String
+            throw .usage("\(name) is no JSON" + (words.map { ": \($0)" } ?? ""))
         } catch {
             throw .usage("\(name) is no manifest: \(error.localizedDescription)")
         }
-        for share in shares ?? [] {
-            guard (1...36).contains(share.tag.utf8.count) else {
-                throw .usage("\(name): the tag \"\(share.tag)\" is not 1 to 36 bytes long")
-            }
-        }
-        if let memory { _ = try MemorySize(parsing: memory) }
     }
 
     /// What goes into the image: everything but the package's own folders. The same manifest gives
@@ -85,28 +94,5 @@ public struct Manifest: Codable, Equatable, Sendable {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return (try? encoder.encode(copy)) ?? Data()
-    }
-}
-
-/// An amount of RAM in QEMU's spelling: a number of MiB, or with K, M or G behind it.
-public struct MemorySize: Equatable, Sendable, CustomStringConvertible {
-    /// The bytes.
-    public let bytes: UInt64
-    /// The spelling.
-    public let description: String
-
-    /// Parses 32, 32M, 2G; from 2 MiB to 1 TiB.
-    public init(parsing text: String) throws(LaunchError) {
-        let units: [Character: UInt64] = [
-            "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30,
-        ]
-        let unit = text.last.flatMap { units[$0] }
-        let digits = unit == nil ? text : String(text.dropLast())
-        guard digits.first != "+", let number = UInt64(digits), number > 0,
-            case let (bytes, overflow) = number.multipliedReportingOverflow(by: unit ?? 1 << 20),
-            !overflow, bytes >= 2 << 20, bytes <= 1 << 40, bytes % 4096 == 0
-        else { throw .usage("memory is an amount from 2M to 1024G such as 32M, not \(text)") }
-        self.bytes = bytes
-        description = unit == nil ? text + "M" : text.uppercased()
     }
 }

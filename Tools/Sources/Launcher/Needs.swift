@@ -3,7 +3,8 @@ public struct Needs {
     private let manifest: Manifest
     private let package: String?
 
-    /// The needs of an image; `package` is the folder it was built from.
+    /// The needs of an image; `package` is the folder it is built from. What a package says is the
+    /// word of its user; an image may come from anybody, and gets nothing that matters for that.
     public init(_ manifest: Manifest, package: String?) {
         self.manifest = manifest
         self.package = package
@@ -27,6 +28,18 @@ public struct Needs {
         return result
     }
 
+    /// The user's amount, or else what the image needs.
+    public func memory(given: MemorySize?) throws(LaunchError) -> MemorySize {
+        if let given { return given }
+        let wish = try MemorySize(parsing: manifest.memory ?? "32M")
+        guard package != nil || wish <= .modest else {
+            throw .usage(
+                "the image asks for \(wish) of RAM; more than \(MemorySize.modest) needs your word: "
+                    + "--memory \(wish)")
+        }
+        return wish
+    }
+
     private static func path(_ name: String, in folder: String) -> String {
         folder.hasSuffix("/") ? folder + name : folder + "/" + name
     }
@@ -36,6 +49,11 @@ public struct Needs {
         var result = given
         for need in manifest.ports ?? []
         where !given.contains(where: { $0.guestPort == need.guest }) {
+            if package == nil, let host = need.host, (1..<1024).contains(host) {
+                throw .usage(
+                    "the image asks for port \(host) of this host; one below 1024 needs your word: "
+                        + "--publish \(host):\(need.guest)")
+            }
             result.append(PublishedPort(port: need.host ?? 0, guestPort: need.guest))
         }
         return result

@@ -71,9 +71,12 @@ final class Part {
         let pipe = start.errors == nil ? try makePipe() : nil
         defer { if let pipe { close(pipe.writer) } }
         // SAFETY: each word comes from strdup, and is freed once.
-        let words = unsafe ([start.program] + start.arguments).map { unsafe strdup($0) } + [nil]
+        let words =
+            unsafe ([start.program] + start.arguments).map { word in
+                unsafe RawText.withCString(word) { unsafe strdup($0) }
+            } + [nil]
         defer { unsafe words.forEach { unsafe free($0) } }
-        let pid = unsafe start.program.withCString { program in
+        let pid = unsafe RawText.withCString(start.program) { program in
             unsafe start.kept.withUnsafeBufferPointer { kept in
                 unsafe words.withUnsafeBufferPointer { words in
                     guard let words = words.baseAddress else { return pid_t(-1) }

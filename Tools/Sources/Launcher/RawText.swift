@@ -1,3 +1,5 @@
+import Foundation
+
 /// Bytes of any value in a `String`, and back: names of files, arguments and values of the
 /// environment are bytes to Linux, while most of them are text.
 ///
@@ -31,12 +33,48 @@ public enum RawText {
         var bytes: [UInt8] = []
         bytes.reserveCapacity(text.utf8.count)
         for scalar in text.unicodeScalars {
-            if scalar.value >= base {
-                bytes.append(UInt8(scalar.value - base))
+            if let byte = byte(scalar) {
+                bytes.append(byte)
             } else {
                 bytes += String(scalar).utf8
             }
         }
         return bytes
+    }
+
+    /// Whether the bytes are UTF-8.
+    static func isText(_ text: String) -> Bool {
+        text.unicodeScalars.allSatisfy { byte($0) == nil }
+    }
+
+    /// The byte that a character stands for; nil if it is itself.
+    static func byte(_ scalar: Unicode.Scalar) -> UInt8? {
+        scalar.value >= base ? UInt8(truncatingIfNeeded: scalar.value - base) : nil
+    }
+
+    /// The text that stands for the bytes of a C string.
+    @unsafe static func string(cString: UnsafePointer<CChar>) -> String {
+        // SAFETY: a C string ends with NUL, which strlen finds.
+        string(of: unsafe UnsafeRawBufferPointer(start: cString, count: strlen(cString)))
+    }
+
+    /// Calls `body` with the bytes as a C string, which lasts for the call.
+    static func withCString<Result>(
+        _ text: String, _ body: (UnsafePointer<CChar>) -> Result
+    ) -> Result {
+        // SAFETY: the bytes outlive the call, and the last of them is NUL.
+        unsafe (bytes(of: text) + [0]).withUnsafeBytes { raw in
+            guard let start = raw.baseAddress else { preconditionFailure("there is a byte") }
+            return unsafe body(start.assumingMemoryBound(to: CChar.self))
+        }
+    }
+
+    /// The value of a variable of this process's environment; nil if there is none.
+    public static func environment(_ name: String) -> String? {
+        unsafe withCString(name) { name in
+            // SAFETY: the name is a C string for the call, and what it returns is copied at once.
+            guard let value = unsafe getenv(name) else { return nil }
+            return unsafe string(cString: value)
+        }
     }
 }

@@ -34,26 +34,20 @@ public enum ServiceEnvironment {
             throw .usage("\(place): an entry is NAME=VALUE or NAME, and this one has no name")
         }
         if mark < text.endIndex { return (name, String(text[text.index(after: mark)...])) }
-        // SAFETY: the name is a C string for the call, and what it returns is copied at once.
-        let value: [UInt8]? = unsafe (RawText.bytes(of: name) + [0]).withUnsafeBufferPointer {
-            unsafe $0.withMemoryRebound(to: CChar.self) { name in
-                guard let found = unsafe name.baseAddress.flatMap({ unsafe getenv($0) }) else {
-                    return nil
-                }
-                return unsafe UnsafeRawBufferPointer(start: found, count: strlen(found)).map { $0 }
-            }
-        }
-        guard let value else {
+        guard let value = RawText.environment(name) else {
             throw .usage("\(place): \(name) has no value here; give it one, or write \(name)=VALUE")
         }
-        return (name, RawText.string(of: value))
+        return (name, value)
     }
 
     /// The bytes of a file or a pipe, no more than a guest takes.
     private static func contents(_ path: String) throws(LaunchError) -> [UInt8] {
-        // SAFETY: the path is a C string for the call.
-        let file = unsafe open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
-        guard file >= 0 else { throw .usage("cannot read \(path): \(reason(errno))") }
+        let file: Int32
+        do throws(HostFile.Failure) {
+            file = try HostFile.open(path, O_RDONLY | O_NONBLOCK)
+        } catch {
+            throw .usage("cannot read \(path): \(error.reason)")
+        }
         defer { close(file) }
         var bytes: [UInt8] = []
         while true {

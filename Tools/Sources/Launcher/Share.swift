@@ -11,34 +11,55 @@ public struct Share: Equatable, Sendable {
     /// The folder that the name led to: whatever is renamed afterwards, this one is shared.
     let root: OpenFolder
 
-    /// Parses TAG=FOLDER or TAG=FOLDER:rw.
+    /// Parses TAG=FOLDER, TAG=FOLDER:ro or TAG=FOLDER:rw.
+    ///
+    /// Only a mode at the very end is one: the folder `a:rw` is written `a:rw:ro` or `a:rw/`. Any
+    /// byte may stand in the folder's name: see ``RawText``.
     public init(parsing text: String) throws(LaunchError) {
-        guard let mark = text.firstIndex(of: "="), mark != text.startIndex else {
-            throw .usage("--share takes TAG=FOLDER or TAG=FOLDER:rw, not \(text)")
+        // By scalars: what stands for a byte may join what is before it to one character.
+        let scalars = text.unicodeScalars
+        guard let mark = scalars.firstIndex(of: "="), mark != scalars.startIndex else {
+            throw .usage("--share takes TAG=FOLDER, TAG=FOLDER:ro or TAG=FOLDER:rw, not \(text)")
         }
-        var path = String(text[text.index(after: mark)...])
-        let isWritable = path.hasSuffix(":rw")
-        if isWritable { path.removeLast(3) }
-        try self.init(tag: String(text[..<mark]), folder: path, isWritable: isWritable)
+        var path = Array(scalars[scalars.index(after: mark)...])
+        let mode = String(String.UnicodeScalarView(path.suffix(3)))
+        if [":ro", ":rw"].contains(mode) { path.removeLast(3) }
+        try self.init(
+            tag: String(scalars[..<mark]), folder: String(String.UnicodeScalarView(path)),
+            isWritable: mode == ":rw")
     }
 
     /// The share of a folder that exists. The kernel finds it, links and `..` included.
     public init(tag: String, folder path: String, isWritable: Bool = false) throws(LaunchError) {
         self.tag = tag
         self.isWritable = isWritable
-        guard tag.utf8.count <= 36 else {
+        guard RawText.bytes(of: tag).count <= 36 else {
             throw .usage("the tag \(tag) is longer than 36 bytes")
         }
         folder = path
-        guard let root = OpenFolder(path) else {
-            switch errno {
-            case ENOENT: throw .usage("the folder \(path) of the share \(tag) does not exist")
+        do throws(HostFile.Failure) {
+            root = try OpenFolder(path)
+        } catch {
+            switch error.code {
+            case ENOENT where path.isEmpty:
+                throw .usage("the share \(tag) names no folder: --share \(tag)=FOLDER")
+            case ENOENT:
+                throw .usage(
+                    "the folder \(path) of the share \(tag) does not exist" + Share.hint(path))
             case ENOTDIR: throw .usage("\(path), to be shared as \(tag), is no folder")
-            case let error:
-                throw .usage("cannot open the folder \(path) of the share \(tag): \(reason(error))")
+            default:
+                throw .usage(
+                    "cannot open the folder \(path) of the share \(tag): \(reason(error.code))")
             }
         }
-        self.root = root
+    }
+
+    /// What a folder that is not there may have been meant to be.
+    private static func hint(_ path: String) -> String {
+        guard let mark = path.lastIndex(of: ":"),
+            (try? OpenFolder(String(path[..<mark]))) != nil
+        else { return "" }
+        return "; behind a folder stands :ro, :rw or nothing"
     }
 
     /// Whether both are the same folder under the same tag.

@@ -34,7 +34,7 @@ public struct SymbolTable: Sendable {
     /// Not every function of a guest keeps a frame pointer, so this is how a stack is read: what a
     /// returned function has left there is taken for a caller, too.
     func returnAddresses(in words: [UInt64]) -> [UInt64] {
-        guard let image = FileManager.default.contents(atPath: file),
+        guard let image = try? HostFile.contents(file),
             let text = TextSection(of: [UInt8](image))
         else { return [] }
         return words.filter(text.isBehindCall)

@@ -9,11 +9,12 @@ enum Trial {
         let folder = try RunFolder()
         defer { folder.remove() }
         let image = folder.path + "/guest.image"
-        guard FileManager.default.createFile(atPath: image, contents: Data(guest)) else {
-            throw LaunchError("cannot write \(image)")
+        do throws(HostFile.Failure) {
+            try HostFile.write(Data(guest), to: image)
+        } catch {
+            throw LaunchError("cannot write \(image): \(error.reason)")
         }
-        // SAFETY: the path is a C string for the call.
-        defer { _ = unsafe unlink(image) }
+        defer { HostFile.remove(image) }
         var machine = Machine(image: image)
         machine.memory = "2M"
         let start = ContinuousClock.now

@@ -2,50 +2,67 @@ import CHostShims
 import Glibc
 import VhostUser
 
-/// A listening socket of the host. Its end takes the name of a Unix socket away with it.
+/// What listens on the host for one port of a guest: a socket for each address that its name has.
+/// Its end takes the name of a Unix socket away with it.
 public final class HostListener {
-    /// The socket; -1 once it is closed.
-    public private(set) var file: Int32
+    /// The sockets; none once they are closed.
+    public private(set) var files: [Int32]
     /// Where it listens: with the port it got, if any was asked for.
     public let address: HostAddress
     private let name: SocketName?
+    /// The socket whose client is accepted next, so that each has its turn.
+    private var turn = 0
 
-    init(_ file: Int32, _ address: HostAddress, name: SocketName?) {
-        self.file = file
+    init(_ files: [Int32], _ address: HostAddress, name: SocketName?) {
+        self.files = files
         self.address = address
         self.name = name
     }
 
-    /// A socket that was inherited and listens there already, for other processes too; nil if it
-    /// is none.
-    public convenience init?(inherited file: Int32, _ address: HostAddress) {
-        var isListening: Int32 = 0
-        var length = socklen_t(MemoryLayout.size(ofValue: isListening))
-        // SAFETY: both numbers outlive the call.
-        let result = unsafe getsockopt(file, SOL_SOCKET, SO_ACCEPTCONN, &isListening, &length)
-        guard result == 0, isListening != 0, fcntl(file, F_SETFL, O_NONBLOCK) == 0,
-            fcntl(file, F_SETFD, FD_CLOEXEC) == 0
-        else { return nil }
-        self.init(file, address, name: nil)
+    /// Sockets that were inherited and listen there already, for other processes too; nil if one of
+    /// them is none.
+    public convenience init?(inherited files: [Int32], _ address: HostAddress) {
+        for file in files {
+            var isListening: Int32 = 0
+            var length = socklen_t(MemoryLayout.size(ofValue: isListening))
+            // SAFETY: both numbers outlive the call.
+            let result = unsafe getsockopt(file, SOL_SOCKET, SO_ACCEPTCONN, &isListening, &length)
+            guard result == 0, isListening != 0, fcntl(file, F_SETFL, O_NONBLOCK) == 0,
+                fcntl(file, F_SETFD, FD_CLOEXEC) == 0
+            else { return nil }
+        }
+        self.init(files, address, name: nil)
     }
 
     deinit { close() }
 
     /// Whether a client waits to be accepted.
-    var isAwaited: Bool { toro_is_unread(file) != 0 }
+    var isAwaited: Bool { files.contains { toro_is_unread($0) != 0 } }
+
+    /// A non-blocking, close-on-exec socket of a client that waits; -1 with `errno` set, `EAGAIN` if
+    /// none waits.
+    func accept() -> Int32 {
+        errno = EAGAIN
+        for _ in files {
+            turn = (turn + 1) % files.count
+            let file = toro_accept(files[turn])
+            if file >= 0 || errno != EAGAIN { return file }
+        }
+        return -1
+    }
 
     /// Stops listening: clients that wait are reset.
     public func close() {
-        guard file >= 0 else { return }
+        guard !files.isEmpty else { return }
         name?.remove()
-        _ = Glibc.close(file)
-        file = -1
+        for file in files { _ = Glibc.close(file) }
+        files.removeAll()
     }
 }
 
 /// Where clients of the host connect.
 public enum HostAddress: Equatable, Sendable, CustomStringConvertible {
-    /// A TCP port of an address; 0 is any free port.
+    /// A TCP port of all addresses of a host; 0 is any free port.
     case tcp(host: String, port: UInt16)
     /// A Unix socket.
     case unix(path: String)
@@ -58,63 +75,17 @@ public enum HostAddress: Equatable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// A non-blocking listener there.
+    /// A non-blocking listener there. Of several addresses that a name has, those are left out that
+    /// this host has not, if there is one that it has.
     public func listen() throws(HostError) -> HostListener {
         switch self {
         case .tcp(let host, let port):
-            let (file, bound) = try HostAddress.listen(host, port, name: description)
-            return HostListener(file, .tcp(host: host, port: bound), name: nil)
+            let addresses = try SocketAddress.all(of: host)
+            let (files, bound) = try SocketAddress.listen(addresses, port, name: description)
+            return HostListener(files, .tcp(host: host, port: bound), name: nil)
         case .unix(let path):
             let (file, name) = try SocketName.listen(path)
-            return HostListener(file, self, name: name)
-        }
-    }
-
-    private static func listen(
-        _ host: String, _ port: UInt16, name: String
-    ) throws(HostError) -> (file: Int32, port: UInt16) {
-        var hints = unsafe addrinfo()
-        unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-        unsafe hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV
-        var found: UnsafeMutablePointer<addrinfo>?
-        // SAFETY: the result is freed below, and not used after.
-        let status = unsafe getaddrinfo(host, String(port), &hints, &found)
-        guard status == 0, let info = unsafe found else {
-            // SAFETY: gai_strerror returns a C string, which is copied at once.
-            let reason = unsafe String(cString: gai_strerror(status))
-            throw HostError("\(host) is no address: \(reason)")
-        }
-        defer { unsafe freeaddrinfo(found) }
-        let flags = Int32(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
-        let file = unsafe socket(info.pointee.ai_family, info.pointee.ai_socktype | flags, 0)
-        guard file >= 0 else { throw .system("cannot make a socket for \(name)") }
-        var one: Int32 = 1
-        // SAFETY: the number outlives the call.
-        _ = unsafe setsockopt(file, SOL_SOCKET, SO_REUSEADDR, &one, 4)
-        // SAFETY: address and length are getaddrinfo's.
-        guard unsafe bind(file, info.pointee.ai_addr, info.pointee.ai_addrlen) == 0,
-            Glibc.listen(file, 4096) == 0
-        else {
-            let error: HostError =
-                errno == EADDRINUSE
-                ? HostError("\(name) is in use: choose another port")
-                : .system("cannot listen on \(name)")
-            close(file)
-            throw error
-        }
-        return (file, localPort(file) ?? port)
-    }
-
-    private static func localPort(_ file: Int32) -> UInt16? {
-        var address = sockaddr_storage()
-        var length = socklen_t(MemoryLayout.size(ofValue: address))
-        // SAFETY: the structure is the length that the call is told.
-        return unsafe withUnsafeMutableBytes(of: &address) { raw -> UInt16? in
-            guard let base = unsafe raw.baseAddress?.assumingMemoryBound(to: sockaddr.self),
-                unsafe getsockname(file, base, &length) == 0
-            else { return nil }
-            // The port is the second field, in network order, of IPv4's and IPv6's addresses.
-            return unsafe UInt16(raw[2]) << 8 | UInt16(raw[3])
+            return HostListener([file], self, name: name)
         }
     }
 }

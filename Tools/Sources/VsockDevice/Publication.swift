@@ -1,4 +1,3 @@
-import CHostShims
 import Glibc
 import VhostUser
 
@@ -35,7 +34,7 @@ final class Publication: EventSource {
     private unowned let guest: Guest
     private(set) var state = State.waiting
     /// There while clients are accepted, to be served or to be turned away.
-    private var registration: EventLoop.Registration?
+    private var registrations: [EventLoop.Registration] = []
     private var mayAccept = false
     private var probeDelay = Publication.firstProbeDelay
     /// Connections that the guest has not answered, and those of them that it has refused.
@@ -69,8 +68,8 @@ final class Publication: EventSource {
 
     private func enter(_ state: State) {
         self.state = state
-        if let registration { guest.loop.remove(registration) }
-        registration = nil
+        for registration in registrations { guest.loop.remove(registration) }
+        registrations.removeAll()
         cancel(&probeAlarm)
         cancel(&acceptAlarm)
         cancel(&silenceAlarm)
@@ -135,14 +134,16 @@ final class Publication: EventSource {
 
     /// The guest's turn has come.
     func open() {
-        guard registration == nil, [.serving, .silent, .broken].contains(state) else { return }
+        guard registrations.isEmpty, [.serving, .silent, .broken].contains(state) else { return }
         accept()
     }
 
     private func accept() {
         guard guest.isOpen else { return }
         mayAccept = true
-        registration = try? guest.loop.add(listener.file, [.readable, .edges], self)
+        registrations = listener.files.compactMap {
+            try? guest.loop.add($0, [.readable, .edges], self)
+        }
     }
 
     func handle(_ events: Events) {
@@ -153,7 +154,7 @@ final class Publication: EventSource {
     /// Accepts the clients that wait, as long as the guest keeps up and may have more.
     func resume() {
         isHeld = false
-        guard registration != nil, mayAccept else { return }
+        guard !registrations.isEmpty, mayAccept else { return }
         let isServing = state == .serving
         for _ in 0..<Publication.pendingLimit {
             if isServing {
@@ -161,7 +162,7 @@ final class Publication: EventSource {
                 guard pendingCount < Publication.pendingLimit, refusedCount == 0 else { return }
                 guard guest.makesRoom(for: listener) else { return guest.hold(self) }
             }
-            let file = toro_accept(listener.file)
+            let file = listener.accept()
             if file >= 0 {
                 isServing ? connect(file) : reset(file)
             } else if errno == EAGAIN {

@@ -1,4 +1,3 @@
-import CHostShims
 import Glibc
 import VhostUser
 
@@ -95,11 +94,11 @@ private final class FrontDoor: EventSource {
     init(_ path: String, _ guest: Guest) throws(HostError) {
         self.guest = guest
         listener = try HostAddress.unix(path: path).listen()
-        registration = try guest.loop.add(listener.file, .readable, self)
+        registration = try guest.loop.add(listener.files[0], .readable, self)
     }
 
     func handle(_ events: Events) {
-        let socket = toro_accept(listener.file)
+        let socket = listener.accept()
         guard socket >= 0 else { return }
         // A second front end is refused: its socket is closed.
         try? guest.attach(socket)

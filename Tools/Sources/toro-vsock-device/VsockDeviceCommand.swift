@@ -3,12 +3,12 @@ import Glibc
 import VhostUser
 import VsockDevice
 
-/// A port to publish: [HOST:]PORT:GUESTPORT or unix:PATH:GUESTPORT; with fd:N: before the former if
-/// descriptor N listens there.
+/// A port to publish: [HOST:]PORT:GUESTPORT or unix:PATH:GUESTPORT; with fd:N,M: before the former if
+/// descriptors N and M listen there.
 struct PublishOption: ExpressibleByArgument {
     let address: HostAddress
     let guestPort: UInt32
-    var inherited: Int32?
+    var inherited: [Int32]?
 
     init?(argument: String) {
         guard let mark = argument.lastIndex(of: ":"),
@@ -18,8 +18,12 @@ struct PublishOption: ExpressibleByArgument {
         var rest = argument[..<mark]
         if rest.hasPrefix("fd:") {
             let words = rest.split(separator: ":", maxSplits: 2)
-            guard words.count == 3, let file = Int32(words[1]), file > 2 else { return nil }
-            inherited = file
+            guard words.count == 3 else { return nil }
+            let files = words[1].split(separator: ",", omittingEmptySubsequences: false).map {
+                Int32($0) ?? -1
+            }
+            guard files.allSatisfy({ $0 > 2 }) else { return nil }
+            inherited = files
             rest = words[2]
         } else if rest.hasPrefix("unix:") {
             address = .unix(path: String(rest.dropFirst(5)))
@@ -67,7 +71,7 @@ struct ByteCount: ExpressibleByArgument {
     @Option(
         help: """
             [HOST:]PORT:GUESTPORT or unix:PATH:GUESTPORT; without a host, loopback. \
-            With fd:N: before it, descriptor N listens there already.
+            With fd:N,M: before it, descriptors N and M listen there already.
             """)
     var publish: [PublishOption] = []
     @Option(help: "The bytes kept for each client at most, as in 262144 or 256K.")
@@ -101,6 +105,15 @@ struct ByteCount: ExpressibleByArgument {
             first byte until the pipe ends, and says "left" when it has none any more.
             """)
     var turnFd: Int32?
+
+    static func main() {
+        // Otherwise a socket would get the number of a stream that the caller has closed.
+        for number in 0...2 where fcntl(Int32(number), F_GETFD) < 0 {
+            // SAFETY: the path is a C string for the call.
+            _ = unsafe open("/dev/null", O_RDWR)
+        }
+        main(nil)
+    }
 
     func validate() throws {
         guard cid >= 3, cid < UInt64(UInt32.max) else {
@@ -137,12 +150,12 @@ struct ByteCount: ExpressibleByArgument {
             fputs("toro-vsock-device: \($0)\n")
         }
         for option in publish {
-            guard let file = option.inherited else {
+            guard let files = option.inherited else {
                 try service.publish(option.address, guestPort: option.guestPort)
                 continue
             }
-            guard let listener = HostListener(inherited: file, option.address) else {
-                throw HostError("descriptor \(file) is no socket that listens")
+            guard let listener = HostListener(inherited: files, option.address) else {
+                throw HostError("one of the descriptors \(files) is no socket that listens")
             }
             service.publish(listener, guestPort: option.guestPort)
         }

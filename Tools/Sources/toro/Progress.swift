@@ -40,7 +40,7 @@ final class Progress {
         let isKnown = unsafe ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0
         let columns = isKnown && size.ws_col > 0 ? Int(size.ws_col) : 80
         // A line that reached the last column could not be rewritten.
-        write("\r\u{1b}[K" + "toro: \(title) \(step)".prefix(columns - 1))
+        write("\r\u{1b}[K" + shown("toro: \(title) \(step)").prefix(columns - 1))
         isShown = true
     }
 

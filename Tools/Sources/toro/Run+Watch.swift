@@ -6,6 +6,9 @@ extension Run {
     /// Builds and boots the package whenever it is saved, until a signal comes.
     func serve(_ wishes: Wishes) throws -> Int32 {
         let package = Toro.absolute(path)
+        guard !raw else {
+            throw LaunchError.usage("--watch shows what guests say without --raw")
+        }
         guard FileManager.default.fileExists(atPath: package + "/Package.swift") else {
             throw LaunchError.usage("--watch takes a package's folder, and \(path) is none")
         }
@@ -16,7 +19,8 @@ extension Run {
         let shared = own.map { package + "/" + $0 } + wishes.shares.map(\.folder)
         let loop = try EditLoop(package, builder: builder, shared: shared) { [quiet] in
             let image = try Toro.build(package, configuration, quiet: quiet)
-            let (machine, shares, ports) = try wishes.join(image, package: package)
+            var (machine, shares, ports) = try wishes.join(image.manifest, package: package)
+            machine.image = image.path
             // The next build puts others in their place.
             let symbols = HeldFile(image.symbols)
             return EditLoop.Plan(

@@ -5,7 +5,7 @@ import Launcher
 struct Run: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Builds a package if needed and boots its image as a microVM.",
-        usage: "toro run <path> [--share TAG=FOLDER[:rw]] [--publish [HOST:]PORT:GUESTPORT] …",
+        usage: "toro run <path> [--share TAG=FOLDER[:ro|:rw]] [--publish [HOST:]PORT:GUESTPORT] …",
         discussion: """
             The guest sees the folders you share, read-only unless you add :rw, and is reached at \
             the ports you publish, on loopback unless you name a host. What the package's \
@@ -26,7 +26,10 @@ struct Run: ParsableCommand {
     @Argument(help: "A package's folder, or an image that was built.") var path: String
     @Option(
         name: [.customShort("v"), .long],
-        help: "TAG=FOLDER[:rw]: a folder that the guest sees under that tag.")
+        help: """
+            TAG=FOLDER[:ro|:rw]: a folder that the guest sees under that tag. Only a mode at the very \
+            end is one: a folder called a:rw is a:rw:ro here.
+            """)
     var share: [String] = []
     @Option(
         name: .shortAndLong,
@@ -57,6 +60,12 @@ struct Run: ParsableCommand {
     @Option(help: "The memory of this host that all clients together may take at most.")
     var memoryBudget = "32M"
     @Flag(name: .shortAndLong, help: "Says nothing but what the guest says.") var quiet = false
+    @Flag(
+        help: """
+            Lets control sequences of the guest reach the terminal; without it only text, tabs, line \
+            ends and colours do. What is no terminal gets every byte.
+            """)
+    var raw = false
     @Argument(parsing: .postTerminator, help: "The service's arguments, behind --.")
     var arguments: [String] = []
 
@@ -68,15 +77,21 @@ struct Run: ParsableCommand {
                 ports: publish.map { try PublishedPort(parsing: $0) }, limits: limits(),
                 machine: machine(), memory: memory.map { try MemorySize(parsing: $0) })
             if watch { return try serve(wishes) }
-            let (image, package) = try self.image()
+            let subject = try self.subject()
+            // Before anything is built.
+            _ = try wishes.join(subject.manifest, package: subject.folder)
+            let image = try subject.image()
             if let other = image.staleSymbols {
                 say("\(other) is of another build: a panic will have addresses only")
             }
-            let (machine, shares, ports) = try wishes.join(image, package: package)
+            var (machine, shares, ports) = try wishes.join(
+                image.manifest, package: subject.folder)
+            machine.image = image.path
             let launch = try Launch(
                 machine, shares: shares, ports: ports, device: Toro.vsockDevice,
                 limits: wishes.limits)
             sayBooting(image, machine)
+            launch.isRaw = raw
             launch.onReady = { say("ready: " + Run.name(of: $0, image)) }
             launch.onSilent = { Run.saySilent($0) }
             launch.onPanic = { report in
@@ -94,16 +109,17 @@ struct Run: ParsableCommand {
         let machine: Machine
         let memory: MemorySize?
 
-        /// What is booted: the wishes, and what the image needs besides.
+        /// What is booted, but for the image: the wishes, and what it needs besides. Throws if
+        /// there can be no such machine here.
         func join(
-            _ image: Image, package: String?
+            _ manifest: Manifest, package: String?
         ) throws -> (Machine, [Share], [PublishedPort]) {
-            let needs = Needs(image.manifest, package: package)
+            let needs = Needs(manifest, package: package)
             var machine = machine
-            machine.image = image.path
-            machine.memory =
-                try (memory ?? MemorySize(parsing: image.manifest.memory ?? "32M")).description
-            return (machine, try needs.shares(given: shares), try needs.ports(given: ports))
+            machine.memory = try needs.memory(given: memory).description
+            let (shares, ports) = (try needs.shares(given: shares), try needs.ports(given: ports))
+            try machine.check(shares: shares.count, ports: ports.count)
+            return (machine, shares, ports)
         }
     }
 
@@ -168,20 +184,27 @@ struct Run: ParsableCommand {
         return machine
     }
 
-    /// The image, and the package's folder if it was built from one.
-    private func image() throws -> (Image, package: String?) {
+    /// What the path leads to.
+    private struct Subject {
+        /// A package's folder; nil for an image.
+        let folder: String?
+        /// What it needs.
+        let manifest: Manifest
+        /// Builds it unless it is an image.
+        let image: () throws -> Image
+    }
+
+    private func subject() throws -> Subject {
         let full = Toro.absolute(path)
-        var isFolder: ObjCBool = false
-        // SAFETY: the flag outlives the call.
-        guard unsafe FileManager.default.fileExists(atPath: full, isDirectory: &isFolder) else {
-            throw LaunchError.usage("there is no \(path)")
-        }
-        guard isFolder.boolValue else {
+        guard isFolder(full) else {
+            let image = try Image(file: full)
             guard configuration == nil else {
                 throw LaunchError.usage("\(path) is an image: it is built already, without -c")
             }
-            return (try Image(file: full), nil)
+            return Subject(folder: nil, manifest: image.manifest) { image }
         }
-        return (try Toro.build(full, configuration ?? .debug, quiet: quiet), full)
+        return Subject(folder: full, manifest: try Manifest(package: full)) {
+            try Toro.build(full, configuration ?? .debug, quiet: quiet)
+        }
     }
 }

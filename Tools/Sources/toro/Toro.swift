@@ -10,11 +10,14 @@ import Launcher
         version: "0 (unreleased), for Swift \(Checkup.supportedSwift)",
         subcommands: [New.self, Run.self, Build.self, Test.self, Size.self, SDK.self, Doctor.self])
 
-    static func main() { main(RawArguments.all) }
+    static func main() {
+        StandardStreams.open()
+        main(RawArguments.all)
+    }
 
     /// The folder of Toro itself, which ./toro names.
     static var root: String {
-        ProcessInfo.processInfo.environment["TORO_ROOT"] ?? FileManager.default.currentDirectoryPath
+        RawText.environment("TORO_ROOT") ?? FileManager.default.currentDirectoryPath
     }
 
     /// The path of what is there, without links and `..`: as the kernel finds it, which is not as
@@ -23,14 +26,15 @@ import Launcher
 
     /// The program that serves published ports, beside this one.
     static var vsockDevice: String? {
-        let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
-        let path = own.map { ($0 as NSString).deletingLastPathComponent + "/toro-vsock-device" }
-        return path.flatMap { FileManager.default.isExecutableFile(atPath: $0) ? $0 : nil }
+        guard let own = realPath("/proc/self/exe") else { return nil }
+        let path = (own as NSString).deletingLastPathComponent + "/toro-vsock-device"
+        return isExecutable(path) ? path : nil
     }
 
-    /// Says something to the person at the terminal.
+    /// Says something to the person at the terminal. Some of the words are an image's, a guest's or
+    /// a file's name: no terminal takes them for orders.
     static func say(_ text: String) {
-        Interrupts.write("toro: \(text)\n", to: STDERR_FILENO)
+        Interrupts.write("toro: \(shown(text))\n", to: STDERR_FILENO)
     }
 
     /// Runs `body`, which signals end in order; prints a launcher's error as one message and ends

@@ -23,7 +23,8 @@ import VsockDevice
             fronts[1].guest.waitForTurn()
             for front in fronts {
                 front.guest.onLeft = { [unowned self] in haveLeft += 1 }
-                let shared = try #require(HostListener(inherited: dup(listener.file), address))
+                let shared = try #require(
+                    HostListener(inherited: listener.files.map { dup($0) }, address))
                 front.guest.publish(shared, guestPort: 80)
                 front.start()
                 front.postReceiveBuffers()
@@ -108,7 +109,7 @@ import VsockDevice
         let ends = try FrontEnd.pair(SOCK_STREAM)
         defer { for end in [ends.device, ends.own] { close(end) } }
         let address = HostAddress.tcp(host: "127.0.0.1", port: 1)
-        #expect(HostListener(inherited: ends.own, address) == nil)
-        #expect(HostListener(inherited: -1, address) == nil)
+        #expect(HostListener(inherited: [ends.own], address) == nil)
+        #expect(HostListener(inherited: [-1], address) == nil)
     }
 }

@@ -86,8 +86,8 @@ pid_t toro_start(const struct toro_part *_Nonnull part, struct toro_failure *_No
 /// A descriptor that polls readable when the child has ended (pidfd_open), or -1.
 int32_t toro_pidfd(pid_t child);
 
-/// Catches SIGINT, SIGTERM and SIGHUP from now on, unless SIGHUP is ignored, and ignores SIGPIPE.
-/// Returns 0 or an errno.
+/// Catches SIGINT, SIGTERM and SIGHUP from now on, unless SIGHUP is ignored; ignores SIGPIPE and
+/// SIGXFSZ, and has SIGCHLD as it is by itself. Returns 0 or an errno.
 int32_t toro_watch_signals(void);
 
 /// A descriptor that polls readable once one of them was caught; -1 if they are not watched. It is
@@ -115,8 +115,8 @@ int32_t toro_memory_file(const void *_Nullable bytes, size_t count);
 /// Makes a virtual machine with KVM, and throws it away. Returns 0 or an errno.
 int32_t toro_try_kvm(void);
 
-/// A close-on-exec descriptor of a folder that serves to name it only (O_PATH), or -1 with errno.
-int32_t toro_open_folder(const char *_Nonnull path);
+/// Opens a file to name it only: O_PATH, for which Swift has no name.
+enum { TORO_PATH_ONLY = 010000000 };
 
 /// Has a pipe hold as little as it can; returns how many bytes that is, or 0.
 int32_t toro_narrow_pipe(int32_t pipe);
