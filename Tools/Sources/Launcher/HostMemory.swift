@@ -17,9 +17,8 @@ struct HostMemory {
     /// Throws if a guest cannot have so much here.
     func check(_ size: MemorySize) throws(LaunchError) {
         for limit in limits where size.bytes > limit.bytes {
-            throw .usage(
-                "\(size) of RAM is more than there is: \(limit.words) "
-                    + "\(limit.bytes >> 20)M")
+            let amount = limit.bytes < 8 << 20 ? "\(limit.bytes >> 10)K" : "\(limit.bytes >> 20)M"
+            throw .usage("\(size) of RAM is more than there is: \(limit.words) \(amount)")
         }
     }
 

@@ -76,12 +76,24 @@ public struct Manifest: Codable, Equatable, Sendable {
             self = try JSONDecoder().decode(Manifest.self, from: text)
         } catch let error as LaunchError {
             throw error
-        } catch DecodingError.dataCorrupted(let context) {
-            let cause = context.underlyingError as NSError?
-            let words = cause?.userInfo["NSDebugDescription"] as? String
-            throw .usage("\(name) is no JSON" + (words.map { ": \($0)" } ?? ""))
+        } catch DecodingError.dataCorrupted {
+            throw .usage("\(name) is no JSON" + Manifest.place(of: text))
         } catch {
             throw .usage("\(name) is no manifest: \(error.localizedDescription)")
+        }
+    }
+
+    /// Where a text ceases to be JSON, as far as Foundation tells.
+    private static func place(of text: Data) -> String {
+        do {
+            _ = try JSONSerialization.jsonObject(with: text)
+            return ""
+        } catch {
+            let words = (error as NSError).userInfo["NSDebugDescription"] as? String ?? ""
+            guard
+                let offset = words.split(whereSeparator: { !$0.isNumber }).last.flatMap({ Int($0) })
+            else { return words.isEmpty ? "" : ": \(words)" }
+            return ": look at line \(text.prefix(offset).count { $0 == UInt8(ascii: "\n") } + 1)"
         }
     }
 

@@ -55,7 +55,7 @@ public enum RawText {
     /// The text that stands for the bytes of a C string.
     @unsafe static func string(cString: UnsafePointer<CChar>) -> String {
         // SAFETY: a C string ends with NUL, which strlen finds.
-        string(of: unsafe UnsafeRawBufferPointer(start: cString, count: strlen(cString)))
+        unsafe string(of: UnsafeRawBufferPointer(start: cString, count: strlen(cString)))
     }
 
     /// Calls `body` with the bytes as a C string, which lasts for the call.

@@ -22,10 +22,23 @@ import ToroTesting
     }
 
     @Test(arguments: [
-        ("", "no JSON"), ("[]", "wrong type"), (#"{"memory": 16}"#, "memory has the wrong type"),
-        (#"{"memory": "lots"}"#, "memory is an amount"), (#"{"shares": [{}]}"#, "lacks \"tag\""),
-        (#"{"shares": [{"tag": ""}]}"#, "1 to 36 bytes"),
-        (#"{"ports": [{"guest": -1}]}"#, "toro.json"),
+        ("", "no JSON"), ("{\n \"memory\" 3}", "line 2"), ("[]", "must be an object"),
+        (#"{"memory": 16}"#, "memory must be text such as \"16M\", not 16"),
+        (#"{"memory": "lots"}"#, "memory: memory is an amount"),
+        (#"{"shares": [{}]}"#, "shares[0] lacks tag"),
+        (#"{"shares": {"tag": "site"}}"#, "shares must be a list"),
+        (#"{"shares": [{"tag": ""}]}"#, "shares[0].tag must be text"),
+        (#"{"shares": [{"tag": "1234567890123456789012345678901234567"}]}"#, "36 bytes"),
+        (#"{"shares": [{"tag": "a"}, {"tag": "a"}]}"#, "shares[1].tag is \"a\", as another"),
+        (#"{"shares": [{"tag": "a", "folder": "a\u0000b"}]}"#, "shares[0].folder must be text"),
+        (#"{"ports": [{"guest": -1}]}"#, "ports[0].guest must be a number from 0 to 4294967294"),
+        (#"{"ports": [{"guest": 80, "host": "8080"}]}"#, "not \"8080\""),
+        (#"{"ports": [{"guest": 80.5}]}"#, "not 80.5"), (#"{"ports": [{"guest": true}]}"#, "true"),
+        (#"{"ports": [80]}"#, "ports[0] must be an object"),
+        (#"{"memroy": "16M"}"#, "memroy is no key: did you mean memory?"),
+        (#"{"Memory": "16M"}"#, "did you mean memory?"),
+        (#"{"ports": [{"guest": 80, "purpos": "x"}]}"#, "ports[0].purpos is no key: did you mean"),
+        (#"{"cpus": 2}"#, "cpus is no key, as product, memory, shares, ports are"),
     ])
     func saysWhatIsWrong(_ example: (text: String, words: String)) {
         #expect {
@@ -34,6 +47,35 @@ import ToroTesting
             let error = $0 as? LaunchError
             return error?.status == 64 && error?.description.contains(example.words) == true
         }
+    }
+
+    @Test func allSlipsAreSaidAtOnce() {
+        let text =
+            #"{"memory": 1, "port": [], "shares": [{"tga": "a"}], "ports": [{"guest": "x"}]}"#
+        #expect {
+            _ = try manifest(text)
+        } throws: { error in
+            let lines = "\(error)".split(separator: "\n").map(String.init)
+            return lines.count == 6
+                && ["port is", "memory", "shares[0].tga", "shares[0] lacks", "ports[0].guest"]
+                    .allSatisfy { words in lines.contains { $0.contains(words) } }
+        }
+    }
+
+    /// A manifest that cannot be read is not taken for one that is not there.
+    @Test func aManifestThatCannotBeReadIsNamed() throws {
+        let folder = NSTemporaryDirectory() + "toro-manifest-\(UUID().uuidString)"
+        let files = FileManager.default
+        try files.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? files.removeItem(atPath: folder) }
+        #expect(try Manifest(package: folder) == Manifest())
+        try files.createSymbolicLink(
+            atPath: folder + "/toro.json", withDestinationPath: folder + "/nowhere")
+        #expect(throws: LaunchError.self) { try Manifest(package: folder) }
+        try files.removeItem(atPath: folder + "/toro.json")
+        try files.createDirectory(
+            atPath: folder + "/toro.json", withIntermediateDirectories: true)
+        #expect(throws: LaunchError.self) { try Manifest(package: folder) }
     }
 
     /// What goes into an image comes out again, but for the folders, and always in the same bytes.
@@ -112,25 +154,150 @@ import ToroTesting
         }
     }
 
-    @Test func memoryIsReadAsQEMUDoes() throws {
-        #expect(try MemorySize(parsing: "32").bytes == 32 << 20)
-        #expect(try MemorySize(parsing: "2g").description == "2G")
-        let wrong = [
-            "", "0", "1M", "M", "32T", "-5", "+5", "2049G", "4097K", "99999999999999999999G", "32ß",
-            "32ᴍ", "٣٢M", "32M\u{301}",
-        ]
-        for text in wrong {
-            #expect(throws: LaunchError.self) { try MemorySize(parsing: text) }
-        }
+    /// QEMU rounds the machine's memory up to 8 KiB, and refuses a back end of another size.
+    @Test(
+        arguments: [
+            ("32", 32 << 20, "32M"), ("2g", 2 << 30, "2G"), ("2500K", 2504 << 10, "2504K"),
+            ("2052k", 2056 << 10, "2056K"), ("1.5G", 1536 << 20, "1536M"), ("1T", 1 << 40, "1T"),
+            ("2097153B", 2056 << 10, "2056K"), ("2.3M", 2360 << 10, "2360K"),
+            ("2048K", 2 << 20, "2M"),
+        ] as [(String, UInt64, String)])
+    func memoryIsReadAsQEMUDoes(_ example: (text: String, bytes: UInt64, words: String)) throws {
+        let size = try MemorySize(parsing: example.text)
+        #expect(size.bytes == example.bytes)
+        #expect(size.description == example.words)
+    }
+
+    @Test(arguments: [
+        "", "0", "1M", "M", "32T", "-5", "+5", "2049G", "99999999999999999999G", "32ß", "1.M",
+        ".5G",
+        "32ᴍ", "٣٢M", "32M\u{301}", "1..5G", "1.5.5G", "1e3M", "0x20M", "32 M",
+    ])
+    func whatIsNoMemoryIsRefused(_ text: String) {
+        #expect(throws: LaunchError.self) { try MemorySize(parsing: text) }
     }
 
     @Test func sharesAreReadOnlyUnlessSaid() throws {
         #expect(try !Share(parsing: "site=/tmp").isWritable)
         let share = try Share(parsing: "site=/tmp:rw")
         #expect(share.isWritable && share.folder == "/tmp")
+        #expect(try !Share(parsing: "site=/tmp:ro").isWritable)
         for text in ["site", "=/tmp", "site=/no/such", "site=/etc/passwd"] {
             #expect(throws: LaunchError.self) { try Share(parsing: text) }
         }
+    }
+
+    /// A folder may have any name, that of a mode included.
+    @Test func everyNameOfAFolderCanBeWritten() throws {
+        let base = NSTemporaryDirectory() + "toro-names-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: base, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: base) }
+        let all = (1...255).map { UInt8($0) }.filter { $0 != UInt8(ascii: "/") }
+        let mode = Array(":rw".utf8)
+        for name in [Array(all[..<127]), Array(all[127...]), [0xff], mode, [0x61, 0xcc] + mode] {
+            let path = base + "/" + RawText.string(of: name)
+            // SAFETY: the path is a C string for the call.
+            #expect(unsafe RawText.withCString(path) { unsafe mkdir($0, 0o755) } == 0)
+            let share = try Share(parsing: "a=\(path):ro")
+            #expect(!share.isWritable && share.folder == path)
+            #expect(try Share(parsing: "a=\(path):rw").isWritable)
+            #expect(try !Share(parsing: "a=\(path)/").isWritable)
+            #expect(realPath(path) == realPath(base).map { $0 + "/" + RawText.string(of: name) })
+            #expect(isFolder(path))
+        }
+        // The reason is the folder's, and what was meant is guessed.
+        for (text, words) in [
+            ("a=\(base)/none", "does not exist"), ("a=/etc/passwd", "is no folder"),
+            ("a=\(base):RW", ":ro, :rw or nothing"), ("a=", "names no folder"),
+        ] {
+            #expect {
+                try Share(parsing: text)
+            } throws: { "\($0)".contains(words) }
+        }
+    }
+
+    @Test func whatAMachineHasNoPlaceForIsRefusedWithTheNumber() throws {
+        let machine = Machine(image: "image")
+        try machine.check(shares: 8, ports: 0)
+        try machine.check(shares: 7, ports: 20)
+        for (shares, ports) in [(9, 0), (8, 1)] {
+            #expect {
+                try machine.check(shares: shares, ports: ports)
+            } throws: {
+                ($0 as? LaunchError)?.status == 64 && "\($0)".contains("\(shares) shares")
+                    && "\($0)".contains("8 devices")
+            }
+        }
+    }
+
+    /// Its number is in a header of the guest's.
+    @Test func aMachineHasAsManyCoresAsAGuestUses() throws {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().path + "/../../.."
+        let header = try String(
+            contentsOfFile: root + "/Platform/microvm/CMicroVM/include/CMicroVM.h", encoding: .utf8)
+        #expect(header.contains("TORO_MAXIMUM_CORES = \(Machine.maximumCores) "))
+    }
+
+    /// Memory that there is not is refused, whoever sets the limit.
+    @Test func memoryIsComparedWithTheHosts() throws {
+        var machine = Machine(image: "image")
+        machine.memory = "1T"
+        #expect {
+            try machine.check(shares: 0, ports: 0)
+        } throws: { "\($0)".contains("more than there is") }
+        let root = NSTemporaryDirectory() + "toro-host-\(UUID().uuidString)"
+        defer { try? FileManager.default.removeItem(atPath: root) }
+        func write(_ text: String, _ path: String) throws {
+            let url = URL(fileURLWithPath: root + path)
+            try FileManager.default.createDirectory(
+                at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+            try Data(text.utf8).write(to: url)
+        }
+        try write("MemTotal:  4096 kB\nMemFree: 1 kB\nSwapTotal: 4096 kB\n", "/proc/meminfo")
+        let host = HostMemory(root: root)
+        try host.check(MemorySize(parsing: "8M"))
+        #expect {
+            try host.check(MemorySize(parsing: "8200K"))
+        } throws: { "\($0)" == "8200K of RAM is more than there is: this host has 8M" }
+        // The second version of control groups: the path's own limit, and that of one above.
+        try write("0::/a/b\n", "/proc/self/cgroup")
+        try write("max\n", "/sys/fs/cgroup/a/b/memory.max")
+        try write("6291456\n", "/sys/fs/cgroup/a/memory.max")
+        #expect {
+            try host.check(MemorySize(parsing: "7M"))
+        } throws: { "\($0)".contains("control group may use 6144K") }
+        // The first version.
+        try write("3:cpu:/c\n4:memory:/c\n", "/proc/self/cgroup")
+        try write("4194304\n", "/sys/fs/cgroup/memory/c/memory.limit_in_bytes")
+        #expect(throws: LaunchError.self) { try host.check(MemorySize(parsing: "5M")) }
+        try host.check(MemorySize(parsing: "4M"))
+    }
+
+    /// What only an image asks for needs somebody's word; a package is its user's.
+    @Test func anImagesWishesAreModest() throws {
+        func manifest(_ text: String) throws -> Manifest {
+            try Manifest(Data(text.utf8), name: "toro.json")
+        }
+        let large = try manifest(#"{"memory": "1025M"}"#)
+        #expect {
+            _ = try Needs(large, package: nil).memory(given: nil)
+        } throws: { "\($0)".contains("--memory 1025M") }
+        #expect(try Needs(large, package: "/").memory(given: nil).description == "1025M")
+        let word = try MemorySize(parsing: "3G")
+        #expect(try Needs(large, package: nil).memory(given: word) == word)
+        let modest = try manifest(#"{"memory": "1G"}"#)
+        #expect(try Needs(modest, package: nil).memory(given: nil).description == "1G")
+        let low = try manifest(#"{"ports": [{"guest": 80, "host": 1023}]}"#)
+        #expect {
+            _ = try Needs(low, package: nil).ports(given: [])
+        } throws: { "\($0)".contains("--publish 1023:80") }
+        #expect(try Needs(low, package: "/").ports(given: []).map(\.port) == [1023])
+        let given = try PublishedPort(parsing: "9000:80")
+        #expect(try Needs(low, package: nil).ports(given: [given]) == [given])
+        let high = try manifest(#"{"ports": [{"guest": 80, "host": 1024}, {"guest": 81}]}"#)
+        let ports = try Needs(high, package: nil).ports(given: [])
+        #expect(ports.map(\.port) == [1024, 0])
+        #expect(ports.allSatisfy { $0.host == "127.0.0.1" })
     }
 
     @Test func whatAnImageNeedsIsAskedFor() throws {

@@ -39,11 +39,12 @@ final class Client {
                 unsafe $0.copyBytes(from: Array(path.utf8))
             }
             result = connect(&name)
-        case .tcp(_, let port):
+        case .tcp(let host, let port):
             var name = sockaddr_in()
             name.sin_family = sa_family_t(AF_INET)
             name.sin_port = port.bigEndian
-            name.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+            // SAFETY: the host is a C string for the call.
+            name.sin_addr.s_addr = unsafe inet_addr(host)
             result = connect(&name)
         }
         guard result == 0 else { throw TestFailure("cannot connect to \(address)") }
