@@ -143,4 +143,50 @@ import ToroCore
         run.signal(SIGINT)
         #expect(run.status() == 130, "\(run.output)")
     }
+
+    /// How Docs/FirstService.md deploys new files: by a link inside of what is shared. A link that was
+    /// named on the command line stays what it was.
+    @Test func aLinkInsideAShareIsSwitched() throws {
+        let folder = try TestFolder()
+        let files = FileManager.default
+        for name in ["1", "2"] {
+            try files.createDirectory(
+                atPath: folder.path + "/releases/" + name, withIntermediateDirectories: true)
+            let url = URL(fileURLWithPath: "\(folder.path)/releases/\(name)/a.txt")
+            try Data("release \(name)".utf8).write(to: url)
+        }
+        try files.createSymbolicLink(
+            atPath: folder.path + "/current", withDestinationPath: "releases/1")
+        let runs = try ["", "/current"].map { share in
+            try ToroProcess(
+                [
+                    "run", try Images.webProbe().path, "--share", "site=\(folder.path)\(share)",
+                    "--publish", "0:80",
+                ])
+        }
+        let urls = try zip(runs, ["/current", ""]).map { run, path in
+            #expect(run.waits(for: "\n", after: "ready: 127.0.0.1:"), "\(run.output)")
+            let port = try #require(run.output.firstMatch(of: /127.0.0.1:([0-9]+)/)?.output.1)
+            return "http://127.0.0.1:\(port)\(path)/a.txt"
+        }
+        func answer(_ url: String) throws -> String {
+            try Command.capture("/usr/bin/env", ["curl", "-sS", "-m", "60", url]).output
+        }
+        for url in urls { #expect(try answer(url) == "release 1") }
+        let switched = try Command.capture(
+            "/bin/sh",
+            [
+                "-c", "cd \"$1\" && ln -s releases/2 next && mv -T next current", "sh",
+                folder.path,
+            ])
+        #expect(switched.status == 0, "\(switched.output)")
+        let limit = Date(timeIntervalSinceNow: 120)
+        while try answer(urls[0]) == "release 1", Date() < limit { usleep(100_000) }
+        #expect(try answer(urls[0]) == "release 2")
+        #expect(try answer(urls[1]) == "release 1")
+        for run in runs {
+            run.signal(SIGINT)
+            #expect(run.status() == 130, "\(run.output)")
+        }
+    }
 }
