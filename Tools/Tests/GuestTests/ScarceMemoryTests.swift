@@ -73,7 +73,8 @@ import ToroTesting
             figures.append(try await asking.figure("bytes"))
         }
         let each = (figures[2] - figures[1]) / 100
-        #expect(each < 6_000, "\(each) bytes for a connection with half a head")
+        // Room for a whole head would be 16 KiB more.
+        #expect(each < 8_000, "\(each) bytes for a connection with half a head")
     }
 
     /// The status of an answer with a file, 0 for none, and the length of what came of it.
@@ -115,7 +116,8 @@ import ToroTesting
             #expect([0, 200, 503].contains(status))
             if status == 200, count > size { whole += 1 }
         }
-        #expect(whole > 20, "\(whole) whole answers")
+        // How many get all of it while the others have patience is a matter of the host's speed.
+        #expect(whole > 5, "\(whole) whole answers")
         #expect(try await guest.get("/small").body == Array("alpha".utf8))
         #expect(await ask("/large", of: guest).1 > size)
     }
