@@ -58,7 +58,8 @@ let package = Package(
             ],
             swiftSettings: settings),
         .executableTarget(
-            name: "ConfinementProbe", dependencies: ["CHostShims"], path: "Tests/ConfinementProbe"),
+            name: "ConfinementProbe", dependencies: ["CHostShims", "CSeccomp"],
+            path: "Tests/ConfinementProbe"),
         .testTarget(
             name: "LauncherTests",
             dependencies: ["Launcher", .product(name: "ToroTesting", package: "toro")],

@@ -123,6 +123,19 @@ static void begin_refusals(struct toro_filter *filter) {
     toro_filter_add(filter, ANSWER(FAIL_WITH(ENOSYS)));
 }
 
+// Has unshare(2) of a thread's own folder succeed and do nothing, as some containers refuse unshare
+// altogether. virtiofsd asks for it, and changes its folder later for extended attributes only, which
+// it has off.
+static int ignore_unshare(void) {
+    struct toro_filter filter;
+    toro_filter_begin(&filter);
+    toro_filter_add(&filter, IF_EQUAL(SYS_unshare, 0, 3));
+    toro_filter_add(&filter, LOAD(ARGUMENT(0)));
+    toro_filter_add(&filter, IF_EQUAL(CLONE_FS, 0, 1));
+    toro_filter_add(&filter, ANSWER(SECCOMP_RET_ERRNO));
+    return toro_filter_install(&filter, SECCOMP_RET_ALLOW, 0);
+}
+
 // Nothing that the process makes or changes gets more rights than whoever runs it has: no set-id
 // bits, no device nodes, no file capabilities. What the calls with structures in memory would do
 // cannot be seen here: they are as on a kernel that has none. And the process makes no connections
@@ -350,5 +363,7 @@ int toro_confine(const struct toro_part *part, const struct toro_launcher *launc
     *stage = TORO_STAGE_FILTER;
     if (part->is_restricted && restrict_calls() != 0) return -1;
     if (part->changes_nothing && refuse_changes() != 0) return -1;
+    if (part->is_restricted && part->namespace == TORO_NAMESPACE_NONE && ignore_unshare() != 0)
+        return -1;
     return 0;
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Confines itself as the vsock device does, and says which of the calls that an intruder would make
-// still work. With an argument it makes a call of another architecture instead.
+// still work. With the argument "compat" it makes a call of another architecture instead; with
+// "container" it becomes the program that follows, without the calls that containers refuse.
 #define _GNU_SOURCE
 #include "CHostShims.h"
+#include "CSeccomp.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -42,8 +45,24 @@ static long allocate(void) {
     return 0;
 }
 
+// Refuses what the default profile of Docker refuses to a root without CAP_SYS_ADMIN.
+static int become_contained(char **program) {
+    static const unsigned refused[] = {SYS_unshare, SYS_mount, SYS_umount2, SYS_setns,
+                                       428 /* open_tree */, 429 /* move_mount */,
+                                       442 /* mount_setattr */};
+    struct toro_filter filter;
+    toro_filter_begin(&filter);
+    for (size_t index = 0; index < sizeof refused / sizeof *refused; index++)
+        toro_filter_answer(&filter, refused[index], FAIL_WITH(EPERM));
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        toro_filter_install(&filter, SECCOMP_RET_ALLOW, 0) != 0)
+        return 2;
+    execvp(program[0], program);
+    return 2;
+}
+
 int main(int count, char **arguments) {
-    (void)arguments;
+    if (count > 2 && strcmp(arguments[1], "container") == 0) return become_contained(arguments + 2);
     char *none[] = {NULL};
     long program[4] = {0};
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0) return 2;

@@ -46,15 +46,19 @@ import ToroCore
         #expect(status == 0 && text.contains("612e747874 5 "), "\(text)")
     }
 
-    /// As root of a container that grants no namespaces either, which is the default of some.
-    @Test(arguments: ["", ":rw"]) func sharesNeedNoNamespaces(_ mode: String) throws {
+    /// As root of a container that grants no namespaces either, which is the default of some: there
+    /// are none, or the calls for them are refused.
+    @Test(arguments: ["", ":rw"], [false, true])
+    func sharesNeedNoNamespaces(_ mode: String, _ isRefused: Bool) throws {
         let folder = try folder()
+        let probe = try #require(Images.tool("ConfinementProbe"), "the probe is not built")
+        let refused = [probe, "container"] + ConfinementTests.container
         let run = try ToroProcess(
             [
                 "run", try Images.webProbe().path, "--share", "site=\(folder.path)\(mode)",
                 "--publish", "0:80",
             ],
-            prefix: ConfinementTests.narrow)
+            prefix: isRefused ? refused : ConfinementTests.narrow)
         #expect(run.waits(for: "ready: "), "\(run.output)")
         let port = try #require(run.output.split(separator: ":").last?.split(separator: "\n").first)
         let answer = try Command.capture("/usr/bin/curl", ["-s", "http://127.0.0.1:\(port)/a.txt"])
