@@ -5,10 +5,11 @@ import ToroCore
 
 /// What a shell can hand over besides the words of the command line.
 @Suite(.serialized) struct InvocationTests {
-    /// Runs `toro` by a line of shell, in which it and its usual beginning are `$@`.
+    /// Runs `toro` by a line of shell, in which it and its arguments are `$@`. Bash ignores SIGCHLD when
+    /// told to; dash does not.
     private func shell(_ line: String, _ arguments: [String]) throws -> Finished {
         let toro = try #require(Images.tool("toro"), "toro is not built")
-        return try Command.capture("/bin/sh", ["-c", line, "sh", toro] + arguments, limit: 120)
+        return try Command.capture("/bin/bash", ["-c", line, "bash", toro] + arguments, limit: 120)
     }
 
     /// The guest fails on purpose, which only somebody who runs it to the end knows.
