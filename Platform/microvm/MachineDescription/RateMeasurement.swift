@@ -39,7 +39,8 @@ public enum TimerUse: Equatable, Sendable {
 ///        ▲                                                                                  │
 ///        └───────────────── the spans are exact to a millionth: a new rate ─────────────────┘
 ///
-/// Nothing wakes a core for this that sleeps for good. No I/O: readings in, decisions out.
+/// A core that sleeps for good is woken once, for the first measurement, and for a later one only if
+/// something else has woken it. No I/O: readings in, decisions out.
 public struct RateMeasurement: Sendable {
     /// How long a span is unless a deadline ends it: more if the reading at its beginning was poor, but
     /// no longer than that another one may be better.
