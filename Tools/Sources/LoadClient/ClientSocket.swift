@@ -30,15 +30,15 @@ public final class ClientSocket {
     /// The socket's descriptor, non-blocking; -1 once it is closed.
     public private(set) var file: Int32
 
-    /// Connects to a port of the loopback address.
-    public init(port: UInt16) throws(ClientError) {
+    /// Connects to a port of a loopback address, 127.0.0.1 or another in its network.
+    public init(port: UInt16, address last: UInt8 = 1) throws(ClientError) {
         file = socket(
             AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard file >= 0 else { throw ClientError("no socket: errno \(errno)") }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = port.bigEndian
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        address.sin_addr.s_addr = (UInt32(0x7f00_0000) | UInt32(last)).bigEndian
         // SAFETY: the structure outlives the call, which is told its size.
         let result = unsafe withUnsafePointer(to: &address) { pointer in
             unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {

@@ -1,5 +1,6 @@
 import Foundation
 import Launcher
+import LoadClient
 import Testing
 import ToroCore
 
@@ -136,10 +137,8 @@ import ToroCore
             ], prefix: ["/usr/bin/unshare", "-m", "/bin/sh", "-c", script, "sh"])
         #expect(run.waits(for: "\n", after: "toro-test:"), "\(run.output)")
         let port = try #require(run.output.firstMatch(of: /toro-test:([0-9]+)/)?.output.1)
-        for address in ["127.0.0.2", "127.0.0.3"] {
-            let answer = try Command.capture(
-                "/usr/bin/env", ["curl", "-sS", "-m", "60", "http://\(address):\(port)/a.txt"])
-            #expect(answer.output == "alpha", "\(answer.output)")
+        for address in [UInt8(2), 3] {
+            #expect(try ClientSocket.body(of: "/a.txt", port: port, address: address) == "alpha")
         }
         run.signal(SIGINT)
         #expect(run.status() == 130, "\(run.output)")
@@ -165,15 +164,15 @@ import ToroCore
                     "--publish", "0:80",
                 ])
         }
-        let urls = try zip(runs, ["/current", ""]).map { run, path in
+        let sites = try zip(runs, ["/current", ""]).map { run, path in
             #expect(run.waits(for: "\n", after: "ready: 127.0.0.1:"), "\(run.output)")
             let port = try #require(run.output.firstMatch(of: /127.0.0.1:([0-9]+)/)?.output.1)
-            return "http://127.0.0.1:\(port)\(path)/a.txt"
+            return (port: port, file: path + "/a.txt")
         }
-        func answer(_ url: String) throws -> String {
-            try Command.capture("/usr/bin/env", ["curl", "-sS", "-m", "60", url]).output
+        func answer(_ site: Int) throws -> String {
+            try ClientSocket.body(of: sites[site].file, port: sites[site].port)
         }
-        for url in urls { #expect(try answer(url) == "release 1") }
+        for site in sites.indices { #expect(try answer(site) == "release 1") }
         let switched = try Command.capture(
             "/bin/sh",
             [
@@ -182,9 +181,9 @@ import ToroCore
             ])
         #expect(switched.status == 0, "\(switched.output)")
         let limit = Date(timeIntervalSinceNow: 120)
-        while try answer(urls[0]) == "release 1", Date() < limit { usleep(100_000) }
-        #expect(try answer(urls[0]) == "release 2")
-        #expect(try answer(urls[1]) == "release 1")
+        while try answer(0) == "release 1", Date() < limit { usleep(100_000) }
+        #expect(try answer(0) == "release 2")
+        #expect(try answer(1) == "release 1")
         for run in runs {
             run.signal(SIGINT)
             #expect(run.status() == 130, "\(run.output)")

@@ -1,5 +1,6 @@
 import Foundation
 import Launcher
+import LoadClient
 import Testing
 import ToroTesting
 
@@ -132,5 +133,18 @@ extension Process {
     /// The exit status as a shell gives it: 128 + n after signal n.
     var status: Int32 {
         terminationReason == .uncaughtSignal ? 128 + terminationStatus : terminationStatus
+    }
+}
+
+extension ClientSocket {
+    /// What is behind the head of the answer to a GET of `target`, on a connection of its own.
+    static func body(
+        of target: String, port: Substring, address: UInt8 = 1
+    ) throws -> String {
+        let socket = try ClientSocket(port: try #require(UInt16(port)), address: address)
+        #expect(socket.send("GET \(target) HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"))
+        let answer = String(decoding: socket.receiveAll().bytes, as: UTF8.self)
+        let end = try #require(answer.range(of: "\r\n\r\n"), "no head: \(answer)")
+        return String(answer[end.upperBound...])
     }
 }
