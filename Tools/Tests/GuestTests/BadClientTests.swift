@@ -71,7 +71,8 @@ import ToroTesting
         }
         let begin = Date()
         for _ in 0..<10 { #expect(try await guest.get("/a.txt").body == Array("alpha".utf8)) }
-        #expect(Date().timeIntervalSince(begin) < Patience.seconds)
+        // Whoever waited for the silent ones' time to be over would wait for longer.
+        #expect(Date().timeIntervalSince(begin) < 500)
         // The first ones gave way.
         for stream in silent[..<100] {
             if words.isEmpty {
