@@ -323,30 +323,19 @@ private final class EventQueue<Item: Sendable>: @unchecked Sendable {
     // SAFETY (@unchecked): the items are only touched under the lock.
     private let lock = NSLock()
     private var items: [Item] = []
+    private let wakeup: Wakeup
     /// Polls readable when there is something.
-    let reader: Int32
-    private let writer: Int32
+    var reader: Int32 { wakeup.reader }
 
-    init() throws(LaunchError) {
-        (reader, writer) = try makePipe()
-        for file in [reader, writer] { _ = fcntl(file, F_SETFL, O_NONBLOCK) }
-    }
-
-    deinit {
-        close(reader)
-        close(writer)
-    }
+    init() throws(LaunchError) { wakeup = try Wakeup() }
 
     func put(_ item: Item) {
         lock.withLock { items.append(item) }
-        // A full pipe is as good.
-        var byte: UInt8 = 0
-        // SAFETY: one byte, which outlives the call.
-        _ = unsafe write(writer, &byte, 1)
+        wakeup.call()
     }
 
     func take() -> [Item] {
-        while readSome(reader) != nil {}
+        _ = wakeup.wasCalled()
         return lock.withLock {
             defer { items.removeAll() }
             return items

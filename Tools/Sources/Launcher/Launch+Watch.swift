@@ -29,7 +29,7 @@ extension Launch {
             let isRead = pass.move()
             if let end = qemu.end, pass.isIdle { return end }
             try Interrupts.check()
-            if stopRequest.isMade { throw LaunchError("stopped", status: 128 + SIGTERM) }
+            if stopRequest.wasCalled() { throw LaunchError("stopped", status: 128 + SIGTERM) }
             guard isRead else { throw Launch.unread(pass.failure) }
             // The others end with QEMU, and nobody hurries the reader.
             if qemu.end != nil { continue }
@@ -84,29 +84,6 @@ extension Launch {
             return true
         }
     }
-}
-
-/// A wish of another thread that the run ends, which a wait for descriptors hears of.
-final class StopRequest: Sendable {
-    /// Polls readable once it is made.
-    let reader: Int32
-    private let writer: Int32
-
-    init() throws(LaunchError) {
-        (reader, writer) = try makePipe()
-        for file in [reader, writer] { _ = fcntl(file, F_SETFL, O_NONBLOCK) }
-    }
-
-    deinit {
-        close(reader)
-        close(writer)
-    }
-
-    /// Makes it, on any thread.
-    func make() { _ = writeAll(writer, [0]) }
-
-    /// Whether it was made.
-    var isMade: Bool { readSome(reader) != nil }
 }
 
 /// What the vsock device says: `ready HOST:PORT GUESTPORT` once the guest listens on a port,

@@ -23,10 +23,10 @@ public final class Launch {
     /// Ends the run from any thread, as SIGTERM to a process that watches `Interrupts` would.
     public var stop: @Sendable () -> Void {
         let request = stopRequest
-        return { request.make() }
+        return { request.call() }
     }
 
-    let stopRequest: StopRequest
+    let stopRequest: Wakeup
     var parts: [Part] = []
     var machine: Machine
     /// Listeners whose back end has not accepted the connection yet.
@@ -59,7 +59,7 @@ public final class Launch {
         limits: PortLimits, turn: Int32? = nil
     ) throws(LaunchError) {
         self.machine = machine
-        stopRequest = try StopRequest()
+        stopRequest = try Wakeup()
         // Whatever may be missing or too much is looked for before anything is started.
         try machine.check(shares: shares.count, ports: ports.count)
         self.machine.memory = try MemorySize(parsing: machine.memory).description
