@@ -260,7 +260,7 @@ func readSome(_ file: Int32) -> [UInt8]? {
     return Array(bytes.prefix(count))
 }
 
-/// Writes all bytes; false if the reader is gone.
+/// Writes all bytes, and waits for a reader that is slow; false if it is gone.
 func writeAll(_ file: Int32, _ bytes: [UInt8]) -> Bool {
     var done = 0
     while done < bytes.count {
@@ -268,8 +268,13 @@ func writeAll(_ file: Int32, _ bytes: [UInt8]) -> Bool {
         let count = unsafe bytes[done...].withUnsafeBytes {
             unsafe write(file, $0.baseAddress, $0.count)
         }
-        if count < 0 && errno != EINTR && errno != EAGAIN { return false }
-        done += max(0, count)
+        if count >= 0 {
+            done += count
+        } else if errno == EAGAIN {
+            awaitEvents([pollfd(fd: file, events: Int16(POLLOUT), revents: 0)])
+        } else if errno != EINTR {
+            return false
+        }
     }
     return true
 }
