@@ -25,12 +25,17 @@ public struct Checkup: Sendable {
     }
 
     private static func swift() -> Checkup {
-        guard let path = Command.find("swift"),
-            let answer = try? Command.capture(path, ["--version"]).output,
-            let start = answer.range(of: "Swift version ")
-        else {
+        let (path, answer): (String, String)
+        do throws(LaunchError) {
+            let swift = try SwiftCommand()
+            (path, answer) = (swift.path, try swift.capture(["--version"]).output)
+        } catch {
             return Checkup(
-                subject: "Swift", result: "install Swift \(supportedSwift) from swift.org/install",
+                subject: "Swift", result: error.description, isFine: false, isNeeded: true)
+        }
+        guard let start = answer.range(of: "Swift version ") else {
+            return Checkup(
+                subject: "Swift", result: "\(path) does not tell its version: \(answer)",
                 isFine: false, isNeeded: true)
         }
         let version = answer[start.upperBound...].prefix { $0 != " " && $0 != "\n" }

@@ -161,7 +161,7 @@ extension EditRecord {
 
     /// The command lines that a driver prints instead of running them.
     fileprivate static func planned(_ words: [String]) throws(LaunchError) -> [[String]]? {
-        let ended = try Command.capture(words[0], Array(words.dropFirst()))
+        let ended = try SwiftCommand(path: words[0]).capture(Array(words.dropFirst()))
         guard ended.status == 0 else { return nil }
         let lines = ended.output.split(separator: "\n").compactMap { ShellWords.split($0) }
             .filter { $0.first.map { FileManager.default.isExecutableFile(atPath: $0) } == true }

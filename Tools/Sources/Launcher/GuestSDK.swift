@@ -91,14 +91,11 @@ public struct GuestSDK: Sendable {
 
     /// The toolchain's `lib/swift`, with what Embedded Swift needs in it.
     static func runtimeFolder() throws(LaunchError) -> String {
-        guard let compiler = Command.find("swiftc") else {
-            throw .missing("swiftc is not in PATH: install Swift 6.3 from swift.org/install")
-        }
         struct Info: Decodable {
             struct Paths: Decodable { let runtimeResourcePath: String }
             let paths: Paths
         }
-        let text = try Command.capture(compiler, ["-print-target-info"]).output
+        let text = try SwiftCommand("swiftc").capture(["-print-target-info"]).output
         guard let info = try? JSONDecoder().decode(Info.self, from: Data(text.utf8)) else {
             throw LaunchError("swiftc -print-target-info answered something else than JSON")
         }

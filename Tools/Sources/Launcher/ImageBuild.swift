@@ -73,11 +73,7 @@ public struct ImageBuild: Sendable {
         _ product: String, of folder: String, _ scratch: String, _ onOutput: ([UInt8]) -> Void
     ) throws(LaunchError) -> (symbols: String, sdk: GuestSDK) {
         let sdk = try GuestSDK(root: root, below: ".build/toro", configuration: configuration)
-        guard let swift = Command.find("swift") else {
-            throw .missing("swift is not in PATH: install Swift 6.3 from swift.org/install")
-        }
-        let built = try Command.capture(
-            swift,
+        let built = try SwiftCommand(temporary: scratch + "/tmp").capture(
             [
                 "build", "--package-path", folder, "--scratch-path", scratch,
                 "--swift-sdks-path", sdk.folder, "--swift-sdk", sdk.name,

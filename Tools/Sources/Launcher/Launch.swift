@@ -235,38 +235,20 @@ public final class Launch {
 
 /// The folder where a socket is for an instant, for its user only.
 struct RunFolder {
+    private let folder: TemporaryFolder
+
     /// Its path.
-    let path: String
+    var path: String { folder.path }
 
     /// Where the socket goes.
     var socket: String { path + "/socket" }
 
     init() throws(LaunchError) {
-        // An empty one is as good as none, and a relative one is not to be used (XDG Base Directory
-        // Specification). The vsock device takes text.
-        let wanted =
-            ["XDG_RUNTIME_DIR", "TMPDIR"].compactMap(RawText.environment)
-            .filter { $0.hasPrefix("/") && RawText.isText($0) } + ["/tmp"]
-        for base in wanted {
-            let bytes = RawText.bytes(of: base + "/toro-XXXXXX")
-            // A Unix socket's path has 107 bytes at most.
-            guard bytes.count + "/socket".utf8.count < 108 else { continue }
-            var template = (bytes + [0]).map { CChar(bitPattern: $0) }
-            // SAFETY: mkdtemp writes within the NUL-terminated template.
-            guard unsafe mkdtemp(&template) != nil else { continue }
-            path = RawText.string(of: template.dropLast().map { UInt8(bitPattern: $0) })
-            // Whatever umask took from it.
-            _ = unsafe RawText.withCString(path) { unsafe chmod($0, 0o700) }
-            return
-        }
-        throw LaunchError(
-            "cannot make a folder for a socket in " + wanted.joined(separator: " or "))
+        // A Unix socket's path has 107 bytes at most.
+        let room = Int32(108 - "/socket".utf8.count)
+        folder = try TemporaryFolder(inAnyOf: ["XDG_RUNTIME_DIR", "TMPDIR"], room: room)
     }
 
-    /// Removes the socket if it is there, and the folder.
-    func remove() {
-        // SAFETY: the paths are C strings for the calls.
-        _ = unsafe RawText.withCString(socket) { unsafe unlink($0) }
-        _ = unsafe RawText.withCString(path) { unsafe rmdir($0) }
-    }
+    /// Removes the folder, and the socket if it is there.
+    func remove() { folder.remove() }
 }

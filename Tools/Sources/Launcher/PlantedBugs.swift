@@ -31,17 +31,14 @@ public struct PlantedBugs: Sendable {
     /// The bugs there are.
     public let bugs: [Bug]
     private let copy: SourceCopy
-    private let swift: String
+    private let swift: SwiftCommand
     /// How long a test may take, in seconds, before it counts as hanging.
     private static let limit = 120.0
 
     /// The bugs that Toro's `Tests/planted-bugs.json` lists.
     public init(root: String) throws(LaunchError) {
         copy = SourceCopy(of: root, in: root + "/.build/toro/planted")
-        guard let swift = Command.find("swift") else {
-            throw .missing("swift is not in PATH")
-        }
-        self.swift = swift
+        swift = try SwiftCommand(temporary: copy.folder + "/.build/tmp")
         let list = root + "/Tests/planted-bugs.json"
         guard let data = FileManager.default.contents(atPath: list) else {
             throw LaunchError("\(list) is missing")
@@ -76,16 +73,14 @@ public struct PlantedBugs: Sendable {
     private func test(_ bug: Bug) throws(LaunchError) -> Outcome {
         let folder = bug.package == "." ? copy.folder : copy.folder + "/" + bug.package
         let common = ["--package-path", folder, "--disable-build-manifest-caching"]
-        let built = try Command.capture(swift, ["build", "--build-tests"] + common)
+        let built = try swift.capture(["build", "--build-tests"] + common)
         guard built.status == 0 else {
             return .untested("it does not build:\n" + built.output.suffix(2000))
         }
-        let ended = try Command.capture(
-            "/usr/bin/env",
-            [
-                // A crash is what is wanted: its report would only take time.
-                "SWIFT_BACKTRACE=enable=no", swift, "test", "--skip-build", "--filter", bug.test,
-            ] + common, limit: PlantedBugs.limit)
+        // A crash is what is wanted: its report would only take time.
+        let ended = try swift.capture(
+            ["test", "--skip-build", "--filter", bug.test] + common,
+            setting: ["SWIFT_BACKTRACE=enable=no"], limit: PlantedBugs.limit)
         guard ended.status == 0 else { return .found }
         guard ended.output.contains(bug.test) else {
             return .untested("there is no test of that name:\n" + ended.output.suffix(2000))

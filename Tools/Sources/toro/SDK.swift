@@ -18,9 +18,7 @@ struct SDK: ParsableCommand {
 
         func run() throws {
             try Toro.reporting {
-                guard let swift = Command.find("swift") else {
-                    throw LaunchError.missing("swift is not in PATH")
-                }
+                let swift = try SwiftCommand(temporary: Toro.root + "/.build/toro/tmp")
                 for configuration in BuildConfiguration.allCases {
                     try install(configuration, swift)
                     print("installed: \(Install.command(for: configuration))")
@@ -29,14 +27,14 @@ struct SDK: ParsableCommand {
             }
         }
 
-        private func install(_ configuration: BuildConfiguration, _ swift: String) throws {
+        private func install(_ configuration: BuildConfiguration, _ swift: SwiftCommand) throws {
             let sdk = try GuestSDK(
                 root: Toro.root, below: ".build/toro", configuration: configuration)
-            let known = try Command.capture(swift, ["sdk", "list"])
+            let known = try swift.capture(["sdk", "list"])
             if known.output.split(separator: "\n").contains(Substring(sdk.name)) {
-                _ = try Command.capture(swift, ["sdk", "remove", sdk.name])
+                _ = try swift.capture(["sdk", "remove", sdk.name])
             }
-            let installed = try Command.capture(swift, ["sdk", "install", sdk.bundle])
+            let installed = try swift.capture(["sdk", "install", sdk.bundle])
             guard installed.status == 0 else {
                 throw LaunchError("swift sdk install failed:\n" + installed.output)
             }

@@ -31,10 +31,14 @@ struct Test: ParsableCommand {
             let site = try peers ? TestSite.peers() : TestSite.here()
             let reports = try ReportFolder(in: site.root + "/.build")
             defer { reports.remove() }
+            // SwiftPM leaves folders and locks there, and so may a test that is ended.
+            let temporary = try TemporaryFolder()
+            defer { temporary.remove() }
             var failed: [String] = []
             if filter == nil, !peers, try lint(site.swift) != 0 { failed.append("style") }
             for part in site.parts where isWanted(part) {
-                let line = site.entrance + ["/usr/bin/env"] + arguments(part, site, reports)
+                var line = site.entrance + ["/usr/bin/env"] + arguments(part, site, reports)
+                if site.entrance.isEmpty { line.insert("TMPDIR=" + temporary.path, at: 1) }
                 if try Command.passThrough(line[0], Array(line.dropFirst())) != 0 {
                     failed.append(part.name)
                 }

@@ -16,7 +16,7 @@ struct TestSite {
     static func here() throws(LaunchError) -> TestSite {
         _ = try Machine.qemu()
         try fetchLinux()
-        return TestSite(root: Toro.root, parts: TestPart.all, swift: try toolchain())
+        return TestSite(root: Toro.root, parts: TestPart.all, swift: try SwiftCommand().path)
     }
 
     /// A folder with Debian 13, for the guests: its QEMU and its virtiofsd are of the generation
@@ -29,7 +29,7 @@ struct TestSite {
                 sudo env "PATH=$PATH" ./toro test --peers
                 """)
         }
-        let swift = try toolchain()
+        let swift = try SwiftCommand(temporary: Toro.root + "/.build/peers/tmp")
         let scripts = Toro.root + "/Tests/Peers/"
         let status = try Command.passThrough(scripts + "prepare", [])
         guard status == 0 else {
@@ -44,9 +44,11 @@ struct TestSite {
             try copy.refresh([linux])
         }
         // The folder has no network, in which the packages that Tools needs could be found.
-        let fetched = try Command.passThrough(
-            swift, ["package", "--package-path", copy.folder + "/Tools", "resolve"])
-        guard fetched == 0 else { throw LaunchError("what Tools depends on cannot be fetched") }
+        let fetched = try swift.capture(
+            ["package", "--package-path", copy.folder + "/Tools", "resolve"])
+        guard fetched.status == 0 else {
+            throw LaunchError("what Tools depends on cannot be fetched:\n" + fetched.output)
+        }
         return TestSite(
             root: copy.folder, parts: TestPart.all.filter { $0.name == "guests" },
             swift: "/opt/swift/usr/bin/swift",
@@ -58,10 +60,5 @@ struct TestSite {
     /// Fetches the kernel for LinuxPeerTests. Without it they fail, and say so.
     private static func fetchLinux() throws(LaunchError) {
         _ = try Command.passThrough(Toro.root + "/Tests/LinuxPeer/fetch", [])
-    }
-
-    private static func toolchain() throws(LaunchError) -> String {
-        guard let swift = Command.find("swift") else { throw .missing("swift is not in PATH") }
-        return swift
     }
 }

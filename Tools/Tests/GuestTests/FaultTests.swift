@@ -161,6 +161,7 @@ import ToroTesting
         #expect(run.status() == 128 + signal, "\(run.output)")
         let left = alive(parts)
         #expect(left.isEmpty, "\(left)")
+        #expect(try run.files == [])
     }
 
     // The first prints faster than it is read, the second has more to say than a pipe holds.

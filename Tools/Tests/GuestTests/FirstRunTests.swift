@@ -7,10 +7,13 @@ import ToroTesting
 @Suite struct FirstRunTests {
     /// Runs `./toro` where only these programs are in PATH, each a line of shell.
     private func run(
-        _ programs: [String: String], _ arguments: [String] = ["run", "x"]
+        _ programs: [String: String], _ arguments: [String] = ["run", "x"],
+        script: String = Images.root + "/toro"
     ) throws -> Finished {
         let folder = try TestFolder()
-        for name in ["bash", "dirname", "sed", "head", "find", "mktemp", "rm", "cat", "ls", "id"] {
+        for name in [
+            "bash", "dirname", "sed", "head", "find", "mkdir", "mktemp", "rm", "cat", "ls", "id",
+        ] {
             let path = try #require(Command.find(name))
             try FileManager.default.createSymbolicLink(
                 atPath: folder.path + "/" + name, withDestinationPath: path)
@@ -25,7 +28,7 @@ import ToroTesting
         }
         return try Command.capture(
             "/usr/bin/env",
-            ["-i", "PATH=\(folder.path)", folder.path + "/bash", Images.root + "/toro"] + arguments,
+            ["-i", "PATH=\(folder.path)", folder.path + "/bash", script] + arguments,
             limit: Patience.seconds)
     }
 
@@ -33,6 +36,32 @@ import ToroTesting
         let ended = try run([:])
         #expect(ended.status == 69)
         #expect(ended.output.contains("swift.org/install"), "\(ended.output)")
+    }
+
+    /// As the loader does when a library of the toolchain's is missing.
+    private static let broken = "echo 'swift: libxml2.so.2: cannot open shared object'; exit 127"
+
+    /// The command is not built yet: the script asks Swift first.
+    @Test func aSwiftThatCannotStartIsNamedByTheScript() throws {
+        let checkout = try TestFolder()
+        let script = checkout.path + "/toro"
+        try FileManager.default.copyItem(atPath: Images.root + "/toro", toPath: script)
+        let ended = try run(["swift": Self.broken], ["build", "x"], script: script)
+        #expect(ended.status == 69)
+        #expect(ended.output.contains("/swift cannot start: swift: libxml2"), "\(ended.output)")
+    }
+
+    @Test(arguments: ["swift", "swiftc"])
+    func aSwiftThatCannotStartIsNamed(_ name: String) throws {
+        let (folder, path) = try TestFolder.inPath(name, Self.broken)
+        defer { _ = folder }
+        let package = Images.root + "/Samples/HelloWorld"
+        let build = try ToroProcess(["build", package, "-c", "release"], path: path)
+        #expect(build.status() == 69)
+        #expect(build.output.contains("/\(name) cannot start: swift: libxml2"), "\(build.output)")
+        let doctor = try ToroProcess(["doctor"], path: path)
+        #expect(doctor.status() != 0)
+        #expect(doctor.output.contains("/\(name) cannot start: swift: libxml2"), "\(doctor.output)")
     }
 
     @Test(

@@ -73,6 +73,7 @@ import ToroTesting
         let image = folder.path + "/web.elf"
         let build = try ToroProcess(["build", webServer, "-o", image])
         #expect(build.status() == 0, "\(build.output)")
+        #expect(try build.files == [], "a build leaves temporary files")
         let without = try ToroProcess(["run", image, "--publish", "0:80"])
         #expect(without.status() == 64, "\(without.output)")
         #expect(without.output.contains("site"), "\(without.output)")
