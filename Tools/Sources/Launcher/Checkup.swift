@@ -14,10 +14,14 @@ public struct Checkup: Sendable {
     /// The Swift release that Toro is written for. Embedded Swift changes with each.
     public static let supportedSwift = "6.3"
 
-    /// Looks at everything, and tries what serves a guest; `device` is the path of `toro-vsock-device`, if it was found.
-    public static func all(device: String?) -> [Checkup] {
-        [
-            swift(), embedded(), program("llvm-objcopy", "for stripped images", needed: true),
+    /// Looks at everything, and tries what serves a guest; `device` is the path of
+    /// `toro-vsock-device`, if it was found. What builds images counts for a toro that `isBuilder`.
+    public static func all(device: String?, isBuilder: Bool) -> [Checkup] {
+        let builders =
+            isBuilder
+            ? [swift(), embedded(), program("llvm-objcopy", "for stripped images", needed: true)]
+            : []
+        return builders + [
             program("llvm-symbolizer", "for file and line in panic reports", needed: false),
             program("swift-demangle", "for names in panic reports", needed: false), qemu(),
             daemon(), vsock(device), acceleration(),

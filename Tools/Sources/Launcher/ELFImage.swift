@@ -84,6 +84,21 @@ struct ELFImage {
         return found.values.sorted { $0.address < $1.address }
     }
 
+    /// The shared libraries that a program says it needs.
+    var neededLibraries: [String] {
+        guard let table = sections.first(where: { $0.type == 6 }), table.link < sections.count,
+            table.size <= bytes.count
+        else { return [] }
+        let strings = sections[Int(table.link)]
+        return (0..<table.size / 16).compactMap { index in
+            let (entry, overflow) = table.offset.addingReportingOverflow(index * 16)
+            guard !overflow, ELFImage.number(bytes, entry, 8) == 1,
+                let name = ELFImage.number(bytes, entry + 8, 8)
+            else { return nil }
+            return ELFImage.text(bytes, strings, name)
+        }
+    }
+
     /// Whether both are one program, with its symbols or without: the same entry, and the same bytes
     /// in every section that is loaded.
     func isSameProgram(as other: ELFImage) -> Bool {

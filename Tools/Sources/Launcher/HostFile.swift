@@ -53,6 +53,15 @@ enum HostFile {
         guard result == 0 else { throw Failure(code: result) }
     }
 
+    /// Makes a folder.
+    static func makeFolder(_ path: String, mode: mode_t) throws(Failure) {
+        let result = unsafe RawText.withCString(path) { name in
+            // SAFETY: the name is a C string for the call.
+            unsafe mkdir(name, mode) == 0 ? 0 : errno
+        }
+        guard result == 0 else { throw Failure(code: result) }
+    }
+
     /// Removes a file if it is there.
     static func remove(_ path: String) {
         // SAFETY: the name is a C string for the call.

@@ -39,7 +39,7 @@ extension Toro {
         _ folder: String, product: String? = nil, _ configuration: BuildConfiguration,
         quiet: Bool = false
     ) throws -> Image {
-        let builder = ImageBuild(root: Toro.root, configuration: configuration)
+        let builder = ImageBuild(root: try root, configuration: configuration)
         if quiet { return try builder.build(package: folder, product: product) }
         let name = URL(fileURLWithPath: folder).lastPathComponent + " for \(configuration)"
         if let progress = Progress("building \(name)") {

@@ -9,7 +9,7 @@ struct Doctor: ParsableCommand {
 
     func run() throws {
         try Toro.reporting {
-            let findings = Checkup.all(device: Toro.vsockDevice)
+            let findings = Checkup.all(device: Toro.vsockDevice, isBuilder: (try? Toro.root) != nil)
             for finding in findings {
                 let mark = finding.isFine ? "ok     " : finding.isNeeded ? "missing" : "note   "
                 print("\(mark)  \(finding.subject): \(finding.result)")

@@ -13,7 +13,7 @@ extension Run {
             throw LaunchError.usage("--watch takes a package's folder, and \(path) is none")
         }
         let configuration = configuration ?? .debug
-        let builder = ImageBuild(root: Toro.root, configuration: configuration)
+        let builder = ImageBuild(root: try Toro.root, configuration: configuration)
         // What a guest is to see anew is no reason to build.
         let own = (try? Manifest(package: package))?.shares?.compactMap(\.folder) ?? []
         let shared = own.map { package + "/" + $0 } + wishes.shares.map(\.folder)

@@ -18,18 +18,21 @@ struct SDK: ParsableCommand {
 
         func run() throws {
             try Toro.reporting {
-                let swift = try SwiftCommand(temporary: Toro.root + "/.build/toro/tmp")
+                let root = try Toro.root
+                let swift = try SwiftCommand(temporary: root + "/.build/toro/tmp")
                 for configuration in BuildConfiguration.allCases {
-                    try install(configuration, swift)
+                    try install(configuration, swift, root)
                     print("installed: \(Install.command(for: configuration))")
                 }
                 return 0
             }
         }
 
-        private func install(_ configuration: BuildConfiguration, _ swift: SwiftCommand) throws {
+        private func install(
+            _ configuration: BuildConfiguration, _ swift: SwiftCommand, _ root: String
+        ) throws {
             let sdk = try GuestSDK(
-                root: Toro.root, below: ".build/toro", configuration: configuration)
+                root: root, below: ".build/toro", configuration: configuration)
             let known = try swift.capture(["sdk", "list"])
             if known.output.split(separator: "\n").contains(Substring(sdk.name)) {
                 _ = try swift.capture(["sdk", "remove", sdk.name])

@@ -35,7 +35,7 @@ struct Test: ParsableCommand {
             let temporary = try TemporaryFolder()
             defer { temporary.remove() }
             var failed: [String] = []
-            if filter == nil, !peers, try lint(site.swift) != 0 { failed.append("style") }
+            if filter == nil, !peers, try lint(site) != 0 { failed.append("style") }
             for part in site.parts where isWanted(part) {
                 var line = site.entrance + ["/usr/bin/env"] + arguments(part, site, reports)
                 if site.entrance.isEmpty { line.insert("TMPDIR=" + temporary.path, at: 1) }
@@ -89,7 +89,7 @@ struct Test: ParsableCommand {
 
     /// Plants bugs whose names hold the filter; 1 if a fuzzer missed one.
     private func plantBugs() throws -> Int32 {
-        let planted = try PlantedBugs(root: Toro.root)
+        let planted = try PlantedBugs(root: try Toro.root)
         var failed = 0
         for bug in planted.bugs where filter.map({ bug.name.contains($0) }) ?? true {
             let outcome = try planted.plant(bug)
@@ -106,10 +106,10 @@ struct Test: ParsableCommand {
     }
 
     /// Holds every Swift file to the checked-in configuration; 0 if they keep to it.
-    private func lint(_ swift: String) throws -> Int32 {
+    private func lint(_ site: TestSite) throws -> Int32 {
         var arguments = ["format", "lint", "--strict", "--parallel"]
         for folder in ["Benchmarks", "Modules", "Platform", "Samples", "Tests", "Tools"] {
-            let base = Toro.root + "/" + folder
+            let base = site.root + "/" + folder
             let files = FileManager.default.enumerator(atPath: base)
             while let path = files?.nextObject() as? String {
                 // Build folders hold other people's sources.
@@ -117,7 +117,7 @@ struct Test: ParsableCommand {
                 if path.hasSuffix(".swift") { arguments.append(base + "/" + path) }
             }
         }
-        return try Command.passThrough(swift, arguments)
+        return try Command.passThrough(site.swift, arguments)
     }
 }
 

@@ -14,9 +14,10 @@ struct TestSite {
 
     /// This machine, for everything.
     static func here() throws(LaunchError) -> TestSite {
+        let root = try Toro.root
         _ = try Machine.qemu()
-        try fetchLinux()
-        return TestSite(root: Toro.root, parts: TestPart.all, swift: try SwiftCommand().path)
+        try fetchLinux(root)
+        return TestSite(root: root, parts: TestPart.all, swift: try SwiftCommand().path)
     }
 
     /// A folder with Debian 13, for the guests: its QEMU and its virtiofsd are of the generation
@@ -29,18 +30,19 @@ struct TestSite {
                 sudo env "PATH=$PATH" ./toro test --peers
                 """)
         }
-        let swift = try SwiftCommand(temporary: Toro.root + "/.build/peers/tmp")
-        let scripts = Toro.root + "/Tests/Peers/"
+        let root = try Toro.root
+        let swift = try SwiftCommand(temporary: root + "/.build/peers/tmp")
+        let scripts = root + "/Tests/Peers/"
         let status = try Command.passThrough(scripts + "prepare", [])
         guard status == 0 else {
             throw LaunchError("there is no Debian folder to test in", status: status)
         }
-        try fetchLinux()
-        let copy = SourceCopy(of: Toro.root, in: Toro.root + "/.build/peers/sources")
+        try fetchLinux(root)
+        let copy = SourceCopy(of: root, in: root + "/.build/peers/sources")
         try copy.refresh([
             "Package.swift", "Modules", "Platform", "Samples", "Tests", "Tools", "toro",
         ])
-        if FileManager.default.fileExists(atPath: Toro.root + "/" + linux) {
+        if FileManager.default.fileExists(atPath: root + "/" + linux) {
             try copy.refresh([linux])
         }
         // The folder has no network, in which the packages that Tools needs could be found.
@@ -49,8 +51,11 @@ struct TestSite {
         guard fetched.status == 0 else {
             throw LaunchError("what Tools depends on cannot be fetched:\n" + fetched.output)
         }
+        var guests = TestPart.all.filter { $0.name == "guests" }
+        // The package is this machine's.
+        for index in guests.indices { guests[index].selection += ["--skip", "PackageTests"] }
         return TestSite(
-            root: copy.folder, parts: TestPart.all.filter { $0.name == "guests" },
+            root: copy.folder, parts: guests,
             swift: "/opt/swift/usr/bin/swift",
             entrance: [scripts + "enter", try GuestSDK.toolchainFolder(), copy.folder])
     }
@@ -58,7 +63,7 @@ struct TestSite {
     private static let linux = ".build/linux-peer"
 
     /// Fetches the kernel for LinuxPeerTests. Without it they fail, and say so.
-    private static func fetchLinux() throws(LaunchError) {
-        _ = try Command.passThrough(Toro.root + "/Tests/LinuxPeer/fetch", [])
+    private static func fetchLinux(_ root: String) throws(LaunchError) {
+        _ = try Command.passThrough(root + "/Tests/LinuxPeer/fetch", [])
     }
 }

@@ -7,17 +7,37 @@ import Launcher
     static let configuration = CommandConfiguration(
         commandName: "toro",
         abstract: "Builds microservices into unikernel images and boots them as microVMs.",
-        version: "0 (unreleased), for Swift \(Checkup.supportedSwift)",
-        subcommands: [New.self, Run.self, Build.self, Test.self, Size.self, SDK.self, Doctor.self])
+        version: "\(version) (unreleased), for Swift \(Checkup.supportedSwift)",
+        subcommands: [
+            New.self, Run.self, Build.self, Test.self, Size.self, SDK.self, Doctor.self,
+            MakePackage.self,
+        ])
+
+    /// Toro's own version.
+    static let version = "0"
 
     static func main() {
         StandardStreams.open()
+        // Swift reads the command line there, too.
+        guard realPath("/proc/self/exe") != nil else {
+            say("/proc is not mounted, and toro needs it: mount -t proc proc /proc")
+            Glibc.exit(69)
+        }
         main(RawArguments.all)
     }
 
-    /// The folder of Toro itself, which ./toro names.
+    /// The folder of Toro itself, which ./toro names. A packaged toro has none.
     static var root: String {
-        RawText.environment("TORO_ROOT") ?? FileManager.default.currentDirectoryPath
+        get throws(LaunchError) {
+            guard let folder = RawText.environment("TORO_ROOT") else {
+                throw .missing(
+                    """
+                    this toro runs images, with toro run IMAGE. All else takes Toro's sources and \
+                    Swift \(Checkup.supportedSwift): type ./toro in a checkout
+                    """)
+            }
+            return folder
+        }
     }
 
     /// The path of what is there, without links and `..`: as the kernel finds it, which is not as
