@@ -11,6 +11,11 @@ void *toro_allocate(size_t size, size_t alignment) {
 
 void toro_deallocate(void *memory) { free(memory); }
 
+bool toro_has_memory(size_t size) {
+    (void)size;
+    return true;
+}
+
 uint32_t toro_core_index(void) { return 0; }
 
 #define SWIFT __attribute__((swiftcall))

@@ -74,6 +74,11 @@ public struct OutOfMemory: ToroError, Equatable {
         unsafe header.initialize(to: Header(allocation: memory, capacity: capacity))
     }
 
+    /// Whether there is memory now for buffers of `size` bytes in all, none larger than a page; on a
+    /// host always. Whoever begins something that takes memory which cannot be refused asks first:
+    /// the objects and tasks of Swift. O(1) unless memory is short.
+    public static func hasMemory(for size: Int) -> Bool { toro_has_memory(max(size, 0)) }
+
     /// A buffer without memory, `capacity` 0: it stands where a buffer was that is a device's now.
     public init() {
         // SAFETY: 64 zeros are the header of a buffer without memory. All such buffers share it:

@@ -100,10 +100,13 @@ public struct PageFrameStatistics: Equatable, Sendable {
         }
     }
 
-    /// Whether less than a sixteenth of the frames is free, 4 MiB at most: what can be refused
-    /// should be, for the sake of what cannot. O(1), without the lock.
-    public var isScarce: Bool {
-        Memory.atomicLoad(state + 24) < min(Memory.atomicLoad(state + 16) / 16, 1024)
+    /// Whether less than a sixteenth of the frames is free, 4 MiB at most, or would be without
+    /// `size` bytes of them: what can be refused should be, for the sake of what cannot. O(1),
+    /// without the lock.
+    public func isScarce(without size: Int = 0) -> Bool {
+        let reserve = min(Memory.atomicLoad(state + 16) / 16, 1024)
+        let (free, wanted) = (Memory.atomicLoad(state + 24), UInt(max(size, 0)))
+        return free < reserve || (free - reserve) * frameSize < wanted
     }
 
     private var lock: SpinLock { SpinLock(address: state) }

@@ -173,7 +173,7 @@ import ToroVirtio
     private func connect(_ addresses: VsockAddresses, _ header: VsockHeader) {
         // A connection needs memory that cannot be refused later: try whether there is some.
         guard let listener = listener(of: addresses.localPort), listener.hasRoom,
-            (try? IOBuffer(capacity: Self.connectionMemory)) != nil
+            IOBuffer.hasMemory(for: Self.connectionMemory)
         else { return refuse(addresses, header.type) }
         var connection = VsockConnection(addresses, bufferAllocation: bufferAllocation)
         var credit = header

@@ -1,6 +1,7 @@
 import ToroCore
-import ToroHTTP
 import ToroTesting
+
+@testable import ToroHTTP
 
 /// A server over a port in memory, and a client that reads what it answers.
 @Core final class Bench {
@@ -10,14 +11,17 @@ import ToroTesting
 
     init(
         limits: HTTPLimits = HTTPLimits(), wallTime: WallTime? = nil,
+        hasMemory: @escaping @Core (Int) -> Bool = { _ in true },
         _ handler: @escaping HTTPServer.Handler
     ) {
         let clock = VirtualClock(wallTime: wallTime)
         self.clock = clock
         let port = port
-        task = Task {
+        var server = HTTPServer(limits: limits, clock: clock, handler)
+        server.hasMemory = hasMemory
+        task = Task { [server] in
             do throws(HTTPServerError) {
-                try await HTTPServer(limits: limits, clock: clock, handler).serve(port)
+                try await server.serve(port)
                 return nil
             } catch { return error }
         }

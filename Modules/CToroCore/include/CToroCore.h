@@ -1,7 +1,8 @@
-/// The two things ToroCore asks of the world below it: memory that may run out without ending
+/// The things ToroCore asks of the world below it: memory that may run out without ending
 /// the program, and the core that is running. In a guest the kernel defines them; on a host
 /// they are the C library's allocator and the number 0.
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,6 +12,10 @@ void *_Nullable toro_allocate(size_t size, size_t alignment);
 
 /// Gives back what `toro_allocate` returned; nothing for NULL.
 void toro_deallocate(void *_Nullable memory);
+
+/// Whether `toro_allocate` could give `size` bytes more now, a page at a time. O(1) unless memory is
+/// short.
+bool toro_has_memory(size_t size);
 
 /// Zeros that stand for the memory of a buffer that has none: 64 bytes, and always the same.
 static inline void *_Nonnull toro_no_memory(void) {

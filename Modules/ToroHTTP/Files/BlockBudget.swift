@@ -52,7 +52,7 @@ import ToroCore
     /// up, this is looked at each time: the answers under way need some to go on.
     private func hasRoom(_ service: HTTPService) -> Bool {
         guard isTight || free < BlockBudget.largest else { return true }
-        let hasRoom = service.hasSpareMemory
+        let hasRoom = service.hasBlockMemory
         if hasRoom, first == nil { isTight = false }
         return hasRoom
     }

@@ -88,9 +88,11 @@ import ToroCore
     func file(
         _ file: any OpenFile, _ path: Path, _ request: HTTPRequest
     ) async -> HTTPResponse {
-        guard let service = request.connection?.service else {
+        guard let connection = request.connection else {
             return .explained(.serviceUnavailable)
         }
+        let service = connection.service
+        service.reduceClaim(connection)
         do throws(FileError) {
             var version = FileVersion(file, service.clock)
             for _ in 0..<FileAnswers.attempts {

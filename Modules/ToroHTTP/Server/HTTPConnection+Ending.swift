@@ -31,9 +31,10 @@ extension HTTPConnection {
         }
     }
 
-    /// Answers 408 and closes. Our own task is in `receive`, and only a closed stream ends that:
-    /// hence a task beside it.
+    /// Answers 408 if there is memory for that, and closes. Our own task is in `receive`, and only a
+    /// closed stream ends that: hence a task beside it.
     private func answerLate() {
+        guard service.admitsLastWord(self) else { return stream.close() }
         let isDone = Waiter<Bool>()
         lateAnswer = isDone
         Core.spawn { [self] in

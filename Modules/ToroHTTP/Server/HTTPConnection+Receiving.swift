@@ -32,8 +32,11 @@ extension HTTPConnection {
         }
         service.work(self)
         switch step {
-        case .request(let request): return request
-        case .refused(let status): await sendLast(status)
+        case .request(let request):
+            if service.admits(self) { return request }
+            if await service.waitForMemory(self) { return request }
+            if service.admitsLastWord(self) { await sendLast(.serviceUnavailable) }
+        case .refused(let status): if service.admitsLastWord(self) { await sendLast(status) }
         case .incomplete, .end: break
         }
         return nil
@@ -48,6 +51,7 @@ extension HTTPConnection {
         }
         parser = HTTPRequestParser(service.limits)
         gathered = nil
+        headLength = 0
         responseStarted = false
         isExplaining = false
         isIdle = input == nil
@@ -139,6 +143,8 @@ extension HTTPConnection {
 
     /// The request with this head.
     private func accept(_ head: HTTPRequestHead, _ bytes: consuming IOBuffer) -> Step {
+        headLength = head.length
+        guard service.hasHeadMemory(headLength) else { return .refused(.serviceUnavailable) }
         guard let path = HTTPPath.decode(bytes.bytes, head.path) else {
             return .refused(.badRequest)
         }

@@ -18,6 +18,11 @@ import ToroCore
     /// the service's.
     var isResting = false
     var isLeaving = false
+    /// The memory that it may take, in bytes, and where its request waits for some, until when: the
+    /// service's.
+    var claim = 0
+    var turn: Waiter<Bool>?
+    var turnEnd = Instant(nanoseconds: 0)
 
     // Receiving
     /// Bytes received and not used yet.
@@ -25,6 +30,8 @@ import ToroCore
     /// The head of the request to come, as far as it is here.
     var parser: HTTPRequestParser
     var gathered: IOBuffer?
+    /// The length of the head that is answered now, 0 before it is known.
+    var headLength = 0
     /// The request before, if its handler left a part of the body; read up to `discardEnd` of it
     /// and thrown away.
     var unread: HTTPRequest?

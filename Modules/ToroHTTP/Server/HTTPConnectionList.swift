@@ -8,14 +8,14 @@ import ToroCore
     private var last: HTTPConnection?
 
     /// Adds a connection that is in no list, at the end.
-    mutating func append(_ connection: HTTPConnection) {
+    @inline(never) mutating func append(_ connection: HTTPConnection) {
         connection.previous = last
         if let last { last.next = connection } else { first = connection }
         last = connection
     }
 
     /// Takes out a connection of this list.
-    mutating func remove(_ connection: HTTPConnection) {
+    @inline(never) mutating func remove(_ connection: HTTPConnection) {
         let (previous, next) = (connection.previous, connection.next)
         if let previous { previous.next = next } else { first = next }
         if let next { next.previous = previous } else { last = previous }
@@ -24,7 +24,7 @@ import ToroCore
     }
 
     /// Calls `body` with each, which may not take any out.
-    func forEach(_ body: @Core (HTTPConnection) -> Void) {
+    @inline(never) func forEach(_ body: @Core (HTTPConnection) -> Void) {
         var connection = first
         while let current = connection {
             connection = current.next

@@ -16,6 +16,8 @@ public import ToroCore
     private let limits: HTTPLimits
     private let clock: any Timekeeper
     private let respond: Handler
+    /// Whether there is memory for so many bytes more: a test has its own say.
+    var hasMemory: @Core (Int) -> Bool = { IOBuffer.hasMemory(for: $0) }
 
     /// A server that has `respond` answer each request.
     public init(
@@ -45,7 +47,7 @@ public import ToroCore
     /// Throws `.cancelled` after all connections were closed because the task was cancelled, and
     /// `.listener` if the port fails.
     public func serve<Port: Listener>(_ port: Port) async throws(HTTPServerError) {
-        let service = HTTPService(limits, clock, respond)
+        let service = HTTPService(limits, clock, hasMemory: hasMemory, respond)
         do throws(ListenError) {
             while true {
                 await service.waitForRoom()

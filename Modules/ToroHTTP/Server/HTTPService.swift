@@ -8,17 +8,8 @@ import ToroCore
 /// Up to ``HTTPLimits/connections`` are there at a time. When one more comes, the one that has
 /// rested longest gives way; only while all are busy do new ones wait in the listener's backlog.
 @Core final class HTTPService {
-    /// What must be free besides the memory of connections and of blocks, for drivers and for the
-    /// requests under way: so many pieces of that size. It is more than the vsock driver wants to
-    /// see for a new connection: those who rest give way before new ones are refused.
-    private static var sparePieces: Int { 3 }
-    private static var spareSize: Int { 32 << 10 }
     /// How long a new client waits for memory at most.
     private static var patience: TimeSpan { .seconds(10) }
-    /// How long a connection rests before it gives way for memory: its request may be on its way.
-    private static var youth: TimeSpan { .seconds(1) }
-    /// How many connections give way for memory at a time.
-    private static var sacrifice: Int { 4 }
 
     let limits: HTTPLimits
     let clock: any Timekeeper
@@ -26,24 +17,37 @@ import ToroCore
     /// Whether connections end after the exchange they are in.
     private(set) var isStopping = false
     /// The connections that wait for a request's head, by when they began to.
-    private var resting = HTTPConnectionList()
+    var resting = HTTPConnectionList()
+    /// Those whose requests wait for memory.
+    var queued = HTTPConnectionList()
     /// The others.
-    private var busy = HTTPConnectionList()
+    var busy = HTTPConnectionList()
     /// How many there are, and how many of these have been told to give way.
     private var count = 0
     private var leaving = 0
+    /// Whether there is memory for so many bytes more.
+    let hasMemory: @Core (Int) -> Bool
+    /// The connections that may take memory, and how much in all.
+    var claims = 0
+    var claimed = 0
     /// The answers under way that have memory for a part of a file.
     var answers = 0
     /// Whether the server's task was cancelled, and the connections' tasks with it.
     private var isCancelled = false
     /// The timer of the next connection that gives way for memory.
-    private var relief: TimerID?
+    var relief: TimerID?
+    /// The next look at those whose requests wait for memory.
+    var queueTimer: TimerID?
     /// Resumed when a connection has ended or begins to rest.
     private var waiting: Waiter<Bool>?
 
-    init(_ limits: HTTPLimits, _ clock: any Timekeeper, _ respond: @escaping HTTPServer.Handler) {
+    init(
+        _ limits: HTTPLimits, _ clock: any Timekeeper, hasMemory: @escaping @Core (Int) -> Bool,
+        _ respond: @escaping HTTPServer.Handler
+    ) {
         self.limits = limits
         self.clock = clock
+        self.hasMemory = hasMemory
         self.respond = respond
     }
 
@@ -57,6 +61,7 @@ import ToroCore
         let connection = HTTPConnection(stream, self)
         count += 1
         busy.append(connection)
+        claim(connection)
         connection.task = Core.spawn { [self] in
             await connection.run()
             remove(connection)
@@ -68,6 +73,7 @@ import ToroCore
         busy.remove(connection)
         count -= 1
         if connection.isLeaving { leaving -= 1 }
+        yieldClaim(connection)
         waiting?.resume(true)
     }
 
@@ -77,6 +83,7 @@ import ToroCore
         connection.isResting = true
         busy.remove(connection)
         resting.append(connection)
+        yieldClaim(connection)
         waiting?.resume(true)
     }
 
@@ -102,7 +109,7 @@ import ToroCore
             if !giveWay() { await change() }
         }
         let end = clock.now + Self.patience
-        while !hasSpareMemory, count > 0 {
+        while !hasConnectionMemory, count > 0 {
             giveMemory()
             // Memory comes back when others have been answered, or have given way.
             guard await pause(.milliseconds(20)), clock.now < end else { return false }
@@ -110,40 +117,8 @@ import ToroCore
         return true
     }
 
-    /// Whether there is memory for more than what is under way: what is always free, and 4 KiB for
-    /// each of the answers with files, which need them from time to time to go on.
-    var hasSpareMemory: Bool { Self.has(Self.sparePieces + answers / 8) }
-
-    private static func has(_ pieces: Int) -> Bool {
-        guard pieces > 0 else { return true }
-        guard let piece = try? IOBuffer(capacity: spareSize) else { return false }
-        // Held while the others are tried.
-        return has(pieces - 1) && piece.capacity > 0
-    }
-
-    /// Has the connection that has rested longest give way for its memory, now or as soon as it has
-    /// rested long enough; false if none does now.
-    @discardableResult
-    func giveMemory() -> Bool {
-        guard let connection = resting.first else { return false }
-        let due = connection.timer.start + Self.youth
-        if clock.now >= due { return giveWay() }
-        relieve(at: due)
-        return false
-    }
-
-    /// Goes on to free memory then, until there is some to spare.
-    private func relieve(at due: Instant) {
-        guard relief == nil else { return }
-        relief = clock.schedule(at: due) { [self] in
-            relief = nil
-            for _ in 0..<Self.sacrifice { if hasSpareMemory || !giveMemory() { break } }
-            if resting.first != nil, !hasSpareMemory { relieve(at: clock.now + Self.youth) }
-        }
-    }
-
     /// Has the connection that has rested longest give way; false if none rests.
-    private func giveWay() -> Bool {
+    @inline(never) func giveWay() -> Bool {
         guard let connection = resting.first else { return false }
         work(connection)
         connection.isLeaving = true
@@ -182,6 +157,7 @@ import ToroCore
     private func cancel() {
         isCancelled = true
         resting.forEach { $0.task?.cancel() }
+        queued.forEach { $0.task?.cancel() }
         busy.forEach { $0.task?.cancel() }
     }
 

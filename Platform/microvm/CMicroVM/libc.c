@@ -84,15 +84,17 @@ _Alignas(64) unsigned char toro_heap_state[1152 + TORO_MAXIMUM_CORES * 384];
 // runtime, which cannot throw; `toro_allocate` may.
 void *toro_heap_allocate(size_t size, size_t alignment);
 void toro_heap_deallocate(void *memory);
-bool toro_heap_is_scarce(void);
+bool toro_heap_is_scarce(size_t size);
 void *toro_heap_reallocate(void *memory, size_t size);
 size_t toro_heap_usable_size(const void *memory);
 void toro_heap_exhausted(size_t size) __attribute__((noreturn));
 
 // Who can do without leaves the last frames to the runtime, which cannot.
 void *toro_allocate(size_t size, size_t alignment) {
-    return toro_heap_is_scarce() ? NULL : toro_heap_allocate(size, alignment);
+    return toro_heap_is_scarce(0) ? NULL : toro_heap_allocate(size, alignment);
 }
+
+bool toro_has_memory(size_t size) { return !toro_heap_is_scarce(size); }
 
 void *malloc(size_t size) {
     void *memory = toro_heap_allocate(size, 16);

@@ -58,10 +58,11 @@ public func heapAllocate(_ size: Int, _ alignment: Int) -> UnsafeMutableRawPoint
     unsafe KernelHeap.arena.allocate(size, alignment: alignment)
 }
 
-/// Whether so little memory is left that `toro_allocate` refuses it, empty slabs counted as free.
-@c(toro_heap_is_scarce) public func heapIsScarce() -> Bool {
-    guard KernelHeap.heap.frames.isScarce else { return false }
-    return !KernelHeap.arena.trim() || KernelHeap.heap.frames.isScarce
+/// Whether so little memory is left without `size` bytes of it that `toro_allocate` refuses more,
+/// empty slabs counted as free.
+@c(toro_heap_is_scarce) public func heapIsScarce(_ size: Int) -> Bool {
+    guard KernelHeap.heap.frames.isScarce(without: size) else { return false }
+    return !KernelHeap.arena.trim() || KernelHeap.heap.frames.isScarce(without: size)
 }
 
 /// `realloc` comes here; nil if there is no memory, and the object is as it was.

@@ -87,6 +87,13 @@ final class RunningGuest: @unchecked Sendable {
         return box.outcome
     }
 
+    /// How the guest has ended, in words; nil while it runs.
+    private var lastWords: String? {
+        guard ended.wait(timeout: .now()) == .success else { return nil }
+        ended.signal()
+        return "\(box.outcome), \(box.panic?.cause ?? "no panic")"
+    }
+
     /// What the guest said about its panic, after its end.
     var panic: PanicReport? { box.panic }
 
@@ -101,7 +108,13 @@ final class RunningGuest: @unchecked Sendable {
     /// still linger, and as long as others hold its memory the guest may refuse whoever asks.
     @Core func settle() async throws {
         let limit = Date(timeIntervalSinceNow: Patience.seconds)
-        while Date() < limit { if (try? await figure("connections")) == 1 { return } }
+        while Date() < limit {
+            if (try? await figure("connections")) == 1 { return }
+            if let lastWords {
+                Issue.record("the guest has ended: \(lastWords)")
+                return
+            }
+        }
         Issue.record("connections that do not end")
     }
 

@@ -41,6 +41,41 @@ import ToroTesting
         for _ in 0..<50 { #expect(try await guest.get("/file").body == Array("alpha".utf8)) }
     }
 
+    /// Requests that came while the file daemon stood still, all of them under way at once when it
+    /// goes on: their tasks and objects take more than a small guest has, and cannot be refused it.
+    /// So most wait for their turn.
+    @Test @Core func aStandstillOfTheFilesIsSurvived() async throws {
+        let folder = try TestFolder()
+        try folder.write(Array("alpha".utf8), to: "file")
+        try folder.write([UInt8](repeating: 7, count: 8 << 20), to: "large")
+        let guest = try RunningGuest(
+            sharing: folder.path, memory: "4M", environment: [("SENDTIME", "10")])
+        defer { guest.end() }
+        let readers = try (0..<100).map { _ in try ClientSocket(port: guest.port) }
+        for reader in readers { _ = reader.send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n") }
+        let clients = try (0..<800).map { _ in try ClientSocket(port: guest.port) }
+        for client in clients { _ = client.send("GET /fi") }
+        // The guest takes as many as it has memory for.
+        try await Task.sleep(for: .seconds(2))
+        let daemons = guest.processes.filter { $0.name.contains("virtiofsd") }
+        #expect(!daemons.isEmpty)
+        for daemon in daemons { kill(daemon.pid, SIGSTOP) }
+        for client in clients {
+            _ = client.send("le HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        }
+        try await Task.sleep(for: .seconds(1))
+        for daemon in daemons { kill(daemon.pid, SIGCONT) }
+        for client in clients {
+            let answer = client.receiveAll()
+            let text = String(decoding: answer.bytes, as: UTF8.self)
+            let isServed = text.hasPrefix("HTTP/1.1 200 ") && text.hasSuffix("\r\n\r\nalpha")
+            #expect(isServed || text.isEmpty && answer.last != .nothing || isRefusal(text))
+        }
+        for reader in readers { reader.close() }
+        try await guest.settle()
+        for _ in 0..<20 { #expect(try await guest.get("/file").body == Array("alpha".utf8)) }
+    }
+
     /// Whether an answer says that the server is busy, or that a head was half for too long.
     private func isRefusal(_ text: String) -> Bool {
         text.hasPrefix("HTTP/1.1 503 ") || text.hasPrefix("HTTP/1.1 408 ")

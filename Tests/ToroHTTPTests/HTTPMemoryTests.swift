@@ -1,0 +1,156 @@
+import Testing
+import ToroCore
+import ToroHTTP
+import ToroTesting
+
+/// Requests that come all at once, with memory for few of them: the others wait for their turn.
+@Suite(.timeLimit(.minutes(5))) struct HTTPMemoryTests {
+    private static let request = Array("GET / HTTP/1.1\r\nHost: h\r\n\r\n".utf8)
+
+    /// A machine whose memory is used up by what a service asks it for, and exchanges that wait at
+    /// their gates.
+    @Core private final class Machine {
+        /// The bytes that are free for all that is under way.
+        var room: Int
+        /// The largest number of exchanges under way that there has been.
+        var peak = 0
+        var gates: [Waiter<Bool>] = []
+        private var current = 0
+
+        init(room: Int) { self.room = room }
+
+        func exchange() async {
+            current += 1
+            peak = max(peak, current)
+            let gate = Waiter<Bool>()
+            gates.append(gate)
+            _ = await gate.wait()
+            current -= 1
+        }
+
+        func openGates() {
+            for gate in gates { gate.resume(true) }
+            gates.removeAll()
+        }
+    }
+
+    @Core private func bench(_ machine: Machine) -> Bench {
+        Bench(hasMemory: { $0 <= machine.room }) { _ in
+            await machine.exchange()
+            return HTTPResponse("served\n")
+        }
+    }
+
+    @Core private func end(_ bench: Bench) async {
+        #expect(await bench.stop() == nil)
+        #expect(bench.clock.pendingTimers == 0)
+    }
+
+    /// A hundred clients that have connected while there was memory for them.
+    @Core private func crowd(_ bench: Bench) async -> [InMemoryStream] {
+        let clients = (0..<100).map { _ in bench.port.connect() }
+        await bench.settle()
+        return clients
+    }
+
+    /// Each is served, and never more at a time than there is memory for.
+    @Test @Core func requestsWaitForOneAnothersMemory() async {
+        let machine = Machine(room: 1 << 20)
+        let bench = bench(machine)
+        let clients = await crowd(bench)
+        // For some twenty exchanges of 4 KiB, beside what is left for drivers and blocks.
+        machine.room = (128 + 80) << 10
+        for client in clients { client.inject(Self.request) }
+        await bench.settle()
+        #expect((8...20).contains(machine.peak), "\(machine.peak)")
+        while !machine.gates.isEmpty {
+            machine.openGates()
+            await bench.settle()
+        }
+        #expect((8...20).contains(machine.peak), "\(machine.peak)")
+        for client in clients {
+            #expect(await bench.rest(client).hasSuffix("served\n"))
+            client.close()
+        }
+        await end(bench)
+    }
+
+    /// Memory that comes back elsewhere is noticed; until then a few go on in any case.
+    @Test @Core func memoryThatComesBackIsNoticed() async {
+        let machine = Machine(room: 1 << 20)
+        let bench = bench(machine)
+        let clients = await crowd(bench)
+        machine.room = 1 << 10
+        for client in clients { client.inject(Self.request) }
+        await bench.settle()
+        #expect(machine.peak == 8)
+        await bench.clock.advance(by: .seconds(5))
+        #expect(machine.peak == 8)
+        machine.room = 1 << 20
+        await bench.clock.advance(by: .milliseconds(50))
+        #expect(machine.peak == 100)
+        machine.openGates()
+        for client in clients {
+            #expect(await bench.rest(client).hasSuffix("served\n"))
+            client.close()
+        }
+        await end(bench)
+    }
+
+    /// Who finds no memory in time hears 503 if there is a little for that, and the end in any case.
+    @Test(arguments: [true, false]) @Core func whoWaitsTooLongIsRefused(hasRoom: Bool) async {
+        let machine = Machine(room: 1 << 20)
+        let bench = bench(machine)
+        let clients = await crowd(bench)
+        machine.room = hasRoom ? 128 << 10 : 1 << 10
+        for client in clients { client.inject(Self.request) }
+        await bench.settle()
+        await bench.clock.advance(by: .milliseconds(9_900))
+        #expect(clients.allSatisfy { $0.pendingBytes == 0 && !$0.isAtEnd })
+        await bench.clock.advance(by: .milliseconds(200))
+        #expect(machine.peak == 8)
+        for client in clients[8...] {
+            let answer = await bench.rest(client)
+            #expect(hasRoom ? answer.hasPrefix("HTTP/1.1 503 ") : answer.isEmpty)
+            #expect(client.isAtEnd && !client.wasReset)
+        }
+        machine.openGates()
+        for client in clients[..<8] {
+            #expect(await bench.rest(client).hasSuffix("served\n"))
+        }
+        for client in clients { client.close() }
+        await end(bench)
+    }
+
+    /// A cancelled server leaves nobody in the queue.
+    @Test @Core func whoWaitsIsCancelled() async {
+        let machine = Machine(room: 1 << 20)
+        let bench = bench(machine)
+        let clients = await crowd(bench)
+        machine.room = 1 << 10
+        for client in clients { client.inject(Self.request) }
+        await bench.settle()
+        async let error = bench.cancel()
+        await bench.settle()
+        machine.openGates()
+        #expect(await error == .cancelled)
+        #expect(bench.clock.pendingTimers == 0)
+        for client in clients { client.close() }
+    }
+
+    /// A head that is late hears 408 if there is a little memory for that.
+    @Test(arguments: [true, false]) @Core func lastWordsTakeMemoryToo(hasRoom: Bool) async {
+        let machine = Machine(room: 1 << 20)
+        let bench = bench(machine)
+        let client = bench.port.connect()
+        client.inject(Array("GET /".utf8))
+        await bench.settle()
+        machine.room = hasRoom ? 64 << 10 : 1 << 10
+        await bench.clock.advance(by: .seconds(11))
+        let answer = await bench.rest(client)
+        #expect(hasRoom ? answer.hasPrefix("HTTP/1.1 408 ") : answer.isEmpty)
+        #expect(client.isAtEnd && !client.wasReset)
+        client.close()
+        await end(bench)
+    }
+}
