@@ -52,9 +52,11 @@ public enum HTTPServerError: ToroError, Equatable {
 
     /// What was wrong and what to do.
     public var explanation: String {
-        switch self {
-        case .listener(let error): error.explanation
-        case .cancelled: "the server was cancelled"
+        @export(interface) get {
+            switch self {
+            case .listener(let error): error.explanation
+            case .cancelled: "the server was cancelled"
+            }
         }
     }
 }

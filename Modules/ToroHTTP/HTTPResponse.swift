@@ -30,6 +30,7 @@ public import ToroCore
     var readsRequest = true
 
     /// A response without a body.
+    @export(interface)
     public init(_ status: HTTPStatus) {
         self.status = status
         body = .none
@@ -40,6 +41,7 @@ public import ToroCore
     }
 
     /// A response with the bytes in `body`, which go out without being copied.
+    @export(interface)
     public convenience init(
         _ status: HTTPStatus = .ok, type: StaticString, body: consuming IOBuffer
     ) {
@@ -49,6 +51,7 @@ public import ToroCore
     }
 
     /// A response with a copy of `bytes`.
+    @export(interface)
     public convenience init(_ status: HTTPStatus = .ok, type: StaticString, bytes: [UInt8]) {
         self.init(status)
         let writer = ByteWriter(capacity: bytes.count)
@@ -57,6 +60,7 @@ public import ToroCore
     }
 
     /// A response with a constant text.
+    @export(interface)
     public convenience init(_ text: StaticString, status: HTTPStatus = .ok) {
         self.init(status)
         let writer = ByteWriter(capacity: text.byteCount)
@@ -65,6 +69,7 @@ public import ToroCore
     }
 
     /// A response whose body is written piece by piece: `length` bytes, or as many as it gets.
+    @export(interface)
     public convenience init(
         _ status: HTTPStatus = .ok, type: StaticString, length: UInt64? = nil,
         _ produce: @escaping BodyProducer

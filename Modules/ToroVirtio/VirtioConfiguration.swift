@@ -33,6 +33,7 @@ import ToroCore
     }
 
     /// Whether the field of `size` bytes at `offset` holds `text`, padded with zeros.
+    @export(interface)
     public func hasText(
         _ text: StaticString, at offset: Int, size: Int
     ) throws(VirtioError) -> Bool {

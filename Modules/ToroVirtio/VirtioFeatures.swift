@@ -36,22 +36,25 @@ public enum VirtioError: ToroError, Equatable {
 
     /// What was wrong and what to do.
     public var explanation: String {
-        switch self {
-        case .badMagic: "no virtio device answers at its address"
-        case .unsupportedVersion(1):
-            """
-            a virtio device is a legacy one (version 1 of the register layout); start QEMU with \
-            -global virtio-mmio.force-legacy=false
-            """
-        case .unsupportedVersion(let version):
-            "a virtio device has version " + String(version)
-                + " of the register layout, and this driver knows 2 alone; use another hypervisor"
-        case .configurationUnsettled: "the virtio device never stops to change its configuration"
-        case .missingFeatures: "the virtio device lacks a feature the driver needs"
-        case .featuresRefused: "the virtio device refused the features it offered"
-        case .resetTimedOut: "the virtio device does not answer a reset"
-        case .missingQueue: "the virtio device lacks a queue the driver needs"
-        case .outOfMemory: "out of memory for the rings; give the guest more memory"
+        @export(interface) get {
+            switch self {
+            case .badMagic: "no virtio device answers at its address"
+            case .unsupportedVersion(1):
+                """
+                a virtio device is a legacy one (version 1 of the register layout); start QEMU with \
+                -global virtio-mmio.force-legacy=false
+                """
+            case .unsupportedVersion(let version):
+                "a virtio device has version " + String(version) + " of the register layout, "
+                    + "and this driver knows 2 alone; use another hypervisor"
+            case .configurationUnsettled:
+                "the virtio device never stops to change its configuration"
+            case .missingFeatures: "the virtio device lacks a feature the driver needs"
+            case .featuresRefused: "the virtio device refused the features it offered"
+            case .resetTimedOut: "the virtio device does not answer a reset"
+            case .missingQueue: "the virtio device lacks a queue the driver needs"
+            case .outOfMemory: "out of memory for the rings; give the guest more memory"
+            }
         }
     }
 }

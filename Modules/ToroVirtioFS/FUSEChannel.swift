@@ -71,6 +71,7 @@ enum FUSEOutcome: Sendable {
     private(set) var peakInFlight = 0
 
     /// Agrees with the device and sets its two queues up.
+    @export(interface)
     init(_ transport: any VirtioTransport) throws(VirtioError) {
         self.transport = transport
         var setup = try VirtioSetup(
@@ -168,6 +169,7 @@ enum FUSEOutcome: Sendable {
 
     // MARK: Pollable
 
+    @export(interface)
     func poll() -> Bool {
         guard !isBroken else { return false }
         var worked = false
@@ -195,6 +197,7 @@ enum FUSEOutcome: Sendable {
         return true
     }
 
+    @export(interface)
     func arm() -> Bool {
         // Nothing is looked at any more: what the device says must not keep the core awake.
         if isBroken { return true }
@@ -202,6 +205,7 @@ enum FUSEOutcome: Sendable {
         return forgets.arm() && first
     }
 
+    @export(interface)
     func disarm() {
         queue.disarm()
         forgets.disarm()
@@ -209,6 +213,7 @@ enum FUSEOutcome: Sendable {
 
     var debt: DeviceDebt? { isBroken ? nil : DeviceDebt.joined(queue.debt, forgets.debt) }
 
+    @export(interface)
     func remind() {
         if queue.debt?.isUnseen == true { transport.notify(queue: Index.request) }
         if forgets.debt?.isUnseen == true { transport.notify(queue: Index.highPriority) }

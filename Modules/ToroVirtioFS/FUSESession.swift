@@ -27,6 +27,7 @@ import ToroVirtio
         session = nil
     }
 
+    @export(interface)
     deinit {
         // A node is one core's, and goes on that core (rule 1).
         if let session { Core.assumeIsolated { [id] in session.forget(id) } }
@@ -56,6 +57,7 @@ import ToroVirtio
         self.session = session
     }
 
+    @export(interface)
     deinit {
         // A handle is one core's, as a node is.
         Core.assumeIsolated { [id, node, isDirectory, session] in

@@ -13,10 +13,8 @@ extension VirtioBus {
             throw .unusableDevice(error.explanation)
         }
         if let channel {
-            let session = FUSESession(channel, clock: clock)
             do throws(FileError) {
-                try await session.run(FUSEStart())
-                return VirtioFileSystem(session)
+                return try await VirtioFileSystem.start(channel, clock)
             } catch {
                 throw .unusableDevice(error.explanation)
             }

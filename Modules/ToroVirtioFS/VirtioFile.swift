@@ -14,6 +14,7 @@ public import ToroCore
     }
 
     /// The attributes as they are now (FUSE_GETATTR of the handle); see ``ToroCore/OpenFile``.
+    @export(interface)
     public func currentAttributes() async throws(FileError) -> FileAttributes {
         guard let handle else { throw .stale }
         try await handle.session.run(FUSEHandleAttributes(handle))
@@ -22,6 +23,7 @@ public import ToroCore
 
     /// Reads until the buffer is full or the file ends; the device writes into the buffer itself.
     /// When the task is cancelled the memory stays with the driver until the device gives it back.
+    @export(interface)
     public func read(
         into buffer: consuming IOBuffer, at offset: UInt64
     ) async -> Completed<FileError> {
@@ -36,6 +38,7 @@ public import ToroCore
     }
 
     /// Releases it at the host (FUSE_RELEASE), after the reads under way.
+    @export(interface)
     public func close() { handle = nil }
 }
 
@@ -57,6 +60,7 @@ public import ToroCore
     init(_ handle: FUSEHandle) { self.handle = handle }
 
     /// The next entry; see ``ToroCore/OpenDirectory``.
+    @export(interface)
     public func next() async throws(FileError) -> DirectoryEntry? {
         while true {
             if let entry = try nextEntry() { return entry }
@@ -114,5 +118,6 @@ public import ToroCore
     }
 
     /// Releases it at the host (FUSE_RELEASEDIR), after the read under way.
+    @export(interface)
     public func close() { handle = nil }
 }

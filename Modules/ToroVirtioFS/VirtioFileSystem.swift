@@ -15,10 +15,21 @@ public import ToroCore
         root = FUSENode()
     }
 
+    /// Begins a session with the host.
+    @export(interface)
+    static func start(
+        _ channel: FUSEChannel, _ clock: any Timekeeper
+    ) async throws(FileError) -> VirtioFileSystem {
+        let session = FUSESession(channel, clock: clock)
+        try await session.run(FUSEStart())
+        return VirtioFileSystem(session)
+    }
+
     /// The most requests that were in flight at a time.
     public var peakRequestsInFlight: Int { session.channel.peakInFlight }
 
     /// See ``ToroCore/FileSystem``; answered from memory while the host allows.
+    @export(interface)
     public func attributes(at path: Path) async throws(FileError) -> FileAttributes {
         let walk = try PathWalk(path, from: root, names, .attributes)
         try await session.run(walk)
@@ -26,6 +37,7 @@ public import ToroCore
     }
 
     /// See ``ToroCore/FileSystem``. Devices and pipes are refused: they could block the host.
+    @export(interface)
     public func open(_ path: Path) async throws(FileError) -> VirtioFile {
         let walk = try PathWalk(path, from: root, names, .open)
         try await session.run(walk)
@@ -33,6 +45,7 @@ public import ToroCore
     }
 
     /// See ``ToroCore/FileSystem``.
+    @export(interface)
     public func openDirectory(_ path: Path) async throws(FileError) -> VirtioDirectory {
         let walk = try PathWalk(path, from: root, names, .openDirectory)
         try await session.run(walk)
@@ -40,6 +53,7 @@ public import ToroCore
     }
 
     /// See ``ToroCore/FileSystem``.
+    @export(interface)
     public func readLink(_ path: Path) async throws(FileError) -> [UInt8] {
         let walk = try PathWalk(path, from: root, names, .readLink)
         try await session.run(walk)
@@ -47,6 +61,7 @@ public import ToroCore
     }
 
     /// See ``ToroCore/FileSystem``; asks the host each time.
+    @export(interface)
     public func statistics() async throws(FileError) -> FileSystemStatistics {
         let question = FUSEStatistics(root)
         try await session.run(question)

@@ -39,6 +39,7 @@ import ToroVirtio
     /// The connections there are, also closed ones that wait for the peer's last word.
     public private(set) var connectionCount = 0
 
+    @export(interface)
     init(
         _ transport: any VirtioTransport, bufferAllocation: UInt32, clock: any Timekeeper
     ) throws(VirtioError) {
@@ -65,6 +66,7 @@ import ToroVirtio
     }
 
     /// Takes connections on `port`, with room for `backlog` of them that are not accepted yet.
+    @export(interface)
     public func listen(
         _ port: UInt32, backlog: Int = 128
     ) throws(WiringError) -> VsockListener {
@@ -79,6 +81,7 @@ import ToroVirtio
     // MARK: Pollable
 
     /// Takes what the device has finished.
+    @export(interface)
     public func poll() -> Bool {
         guard !isBroken else { return false }
         var worked = false
@@ -107,6 +110,7 @@ import ToroVirtio
     }
 
     /// Asks for an interrupt on the next event.
+    @export(interface)
     public func arm() -> Bool {
         // Nothing is looked at any more: what the device says must not keep the core awake.
         if isBroken { return true }
@@ -116,6 +120,7 @@ import ToroVirtio
     }
 
     /// Says that interrupts are not needed.
+    @export(interface)
     public func disarm() {
         receiveQueue.disarm()
         transmitQueue.disarm()
@@ -125,6 +130,7 @@ import ToroVirtio
     public var debt: DeviceDebt? { isBroken ? nil : transmitQueue.debt }
 
     /// Notifies the device of packets once more.
+    @export(interface)
     public func remind() { transport.notify(queue: 1) }
 
     // MARK: Receiving

@@ -18,6 +18,7 @@ public import ToroCore
     }
 
     /// The next connection; see ``ToroCore/Listener``.
+    @export(interface)
     public func accept() async throws(ListenError) -> VsockStream {
         while let waiter = waiterForConnection() {
             let isWoken = await waiter.wait(cancelled: false)
@@ -38,6 +39,7 @@ public import ToroCore
     }
 
     /// Stops listening and resets what was not accepted; see ``ToroCore/Listener``.
+    @export(interface)
     public func close() { end(.closed) }
 
     func end(_ error: ListenError) {

@@ -45,6 +45,7 @@ import ToroVirtio
     // MARK: ByteStream
 
     /// The next bytes; see ``ToroCore/ByteStream``.
+    @export(interface)
     public func receive() async throws(StreamError) -> IOBuffer? {
         while let waiter = waiterForBytes() {
             let isWoken = await waiter.wait(cancelled: false)
@@ -75,11 +76,13 @@ import ToroVirtio
     }
 
     /// Sends the bytes and gives the buffer back; see ``ToroCore/ByteStream``.
+    @export(interface)
     public func send(_ buffer: consuming IOBuffer) async -> Completed<StreamError> {
         await send(nil, buffer)
     }
 
     /// Ends our direction (SHUTDOWN with the send flag); see ``ToroCore/ByteStream``.
+    @export(interface)
     public func finish() async throws(StreamError) {
         if let failure { throw failure }
         guard !connection.isFinished else { return }
@@ -88,6 +91,7 @@ import ToroVirtio
     }
 
     /// Ends both directions in order (SHUTDOWN with both flags); see ``ToroCore/ByteStream``.
+    @export(interface)
     public func close() {
         guard failure == nil else { return }
         fail(.closed)
@@ -102,6 +106,7 @@ import ToroVirtio
     }
 
     /// Breaks the connection off (RST); see ``ToroCore/ByteStream``.
+    @export(interface)
     public func abort() {
         fail(.closed)
         guard !isGone else { return }
@@ -181,6 +186,7 @@ import ToroVirtio
     }
 
     /// Sends head and body as one and gives the body back; see ``ToroCore/ByteStream``.
+    @export(interface)
     public func send(
         _ head: consuming IOBuffer?, _ body: consuming IOBuffer
     ) async -> Completed<StreamError> {

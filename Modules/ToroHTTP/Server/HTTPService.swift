@@ -41,6 +41,7 @@ import ToroCore
     /// Resumed when a connection has ended or begins to rest.
     private var waiting: Waiter<Bool>?
 
+    @export(interface)
     init(
         _ limits: HTTPLimits, _ clock: any Timekeeper, hasMemory: @escaping @Core (Int) -> Bool,
         _ respond: @escaping HTTPServer.Handler
@@ -56,6 +57,7 @@ import ToroCore
     /// Serves a connection in a task of its own.
     ///
     /// A task group would do the same for 8 kB more of the Swift runtime in each image.
+    @export(interface)
     func serve(_ stream: any ByteStream) {
         guard !isCancelled else { return stream.close() }
         let connection = HTTPConnection(stream, self)
@@ -98,12 +100,14 @@ import ToroCore
     // MARK: Room
 
     /// Waits until there is room for one more connection, or one that can give way.
+    @export(interface)
     func waitForRoom() async {
         while count - leaving >= limits.connections, resting.first == nil { await change() }
     }
 
     /// Makes room for a connection that has come; false if there is no memory for it in time. New
     /// clients wait in the backlog meanwhile.
+    @export(interface)
     func makeRoom() async -> Bool {
         while count - leaving >= limits.connections {
             if !giveWay() { await change() }
@@ -137,6 +141,7 @@ import ToroCore
     }
 
     /// Waits until all connections have ended.
+    @export(interface)
     func waitForAll() async {
         while count > 0 { await change() }
         if let relief { clock.cancel(relief) }
@@ -162,6 +167,7 @@ import ToroCore
     }
 
     /// Ends idle connections now and the others after the exchange they are in.
+    @export(interface)
     func stop() {
         isStopping = true
         resting.forEach { if $0.isBetweenRequests { $0.stream.close() } }

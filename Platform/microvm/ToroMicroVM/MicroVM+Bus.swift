@@ -10,6 +10,7 @@ extension MicroVM: VirtioBus {
     public var slotCount: Int { min(slots.count, UInt64.bitWidth) }
 
     /// The device in a slot; nil if it is empty or claimed.
+    @export(interface)
     public func device(inSlot slot: Int) throws(VirtioError) -> (any VirtioTransport)? {
         guard isFree(slot) else { return nil }
         let transport = try MMIOTransport(MMIOWindow(address: slots[slot].address))
@@ -17,6 +18,7 @@ extension MicroVM: VirtioBus {
     }
 
     /// Hands the device in `slot` to `driver`.
+    @export(interface)
     public func claim(slot: Int, for driver: any Pollable) {
         precondition(isFree(slot), "the slot is not free")
         #if hasFeature(Embedded)
