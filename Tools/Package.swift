@@ -60,6 +60,7 @@ let package = Package(
         .executableTarget(
             name: "ConfinementProbe", dependencies: ["CHostShims", "CSeccomp"],
             path: "Tests/ConfinementProbe"),
+        .executableTarget(name: "DeadMount", path: "Tests/DeadMount"),
         .testTarget(
             name: "LauncherTests",
             dependencies: ["Launcher", .product(name: "ToroTesting", package: "toro")],
@@ -74,7 +75,8 @@ let package = Package(
         .testTarget(
             name: "GuestTests",
             dependencies: [
-                "ConfinementProbe", "Launcher", "LoadClient", "toro", "toro-vsock-device",
+                "ConfinementProbe", "DeadMount", "Launcher", "LoadClient", "toro",
+                "toro-vsock-device",
                 .product(name: "ToroCore", package: "toro"),
                 .product(name: "ToroHost", package: "toro"),
                 .product(name: "ToroTesting", package: "toro"),

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,8 +28,10 @@
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
-_Static_assert(TORO_PATH_ONLY == O_PATH, "a flag of open");
 #define KEEP_ON_EXEC_NOTHING 4 // CLOSE_RANGE_CLOEXEC
+
+static int signal_pipe[2] = {-1, -1};
+static volatile sig_atomic_t first_signal = 0;
 
 static int set_descriptors(const struct toro_part *part) {
     for (int index = 0; index < 3; index++) {
@@ -187,6 +190,13 @@ pid_t toro_start(const struct toro_part *part, struct toro_failure *failure) {
         _exit(127);
     }
     close(report[1]);
+    // A folder may hold the child up for ever. Whoever hears of the signal ends the part.
+    struct pollfd waits[] = {{report[0], POLLIN, 0}, {part->is_tree ? -1 : signal_pipe[0], POLLIN, 0}};
+    while (poll(waits, 2, -1) < 0 && errno == EINTR) {}
+    if (waits[0].revents == 0) {
+        close(report[0]);
+        return child;
+    }
     ssize_t count;
     do count = read(report[0], failure, sizeof *failure);
     while (count < 0 && errno == EINTR);
@@ -197,9 +207,6 @@ pid_t toro_start(const struct toro_part *part, struct toro_failure *failure) {
 }
 
 int32_t toro_pidfd(pid_t child) { return (int32_t)syscall(SYS_pidfd_open, child, 0); }
-
-static int signal_pipe[2] = {-1, -1};
-static volatile sig_atomic_t first_signal = 0;
 
 static void note_signal(int number) {
     int saved = errno;

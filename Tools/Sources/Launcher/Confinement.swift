@@ -105,24 +105,34 @@ final class SealedFile {
 final class OpenFolder: Sendable {
     /// For paths only (`O_PATH`).
     let descriptor: Int32
+    /// Its owner, with the group that the owner's files have: the folder's if the system does not
+    /// know the owner.
+    let owner: (user: UInt32, group: UInt32)
 
-    /// Opens a folder as the kernel finds it.
-    init(_ path: String) throws(HostFile.Failure) {
-        descriptor = try HostFile.open(path, Int32(TORO_PATH_ONLY) | O_DIRECTORY)
+    /// Why a folder was not opened.
+    struct Failure: Error {
+        /// An `errno`; `EINTR` if a signal came before the folder's file system had answered.
+        let code: Int32
+        /// A process that waits for that answer and cannot be ended; 0 if there is none.
+        let waiting: Int32
+    }
+
+    /// Opens a folder as the kernel finds it. Its file system may not answer: a signal ends the
+    /// waiting here.
+    init(_ path: String) throws(Failure) {
+        var folder = toro_folder()
+        let code = unsafe RawText.withCString(path) { name in
+            // SAFETY: the name is a C string for the call, and the structure outlives it.
+            unsafe toro_open_folder(name, &folder)
+        }
+        guard code == 0 else { throw Failure(code: code, waiting: folder.waiting) }
+        descriptor = folder.descriptor
+        // SAFETY: what the call returns is read before the next call of its kind.
+        let group = unsafe getpwuid(folder.user)?.pointee.pw_gid
+        owner = (folder.user, group ?? folder.group)
     }
 
     deinit { close(descriptor) }
-
-    /// Its owner, with the group that the owner's files have: the folder's if the system does not
-    /// know the owner.
-    var owner: (user: UInt32, group: UInt32) {
-        var status = stat()
-        // SAFETY: the structure outlives the call.
-        guard unsafe fstat(descriptor, &status) == 0 else { return (geteuid(), getegid()) }
-        // SAFETY: what the call returns is read before the next call of its kind.
-        let group = unsafe getpwuid(status.st_uid)?.pointee.pw_gid
-        return (status.st_uid, group ?? status.st_gid)
-    }
 }
 
 /// What this process may do beyond its user's rights (capabilities(7)).

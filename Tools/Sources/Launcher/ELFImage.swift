@@ -84,6 +84,36 @@ struct ELFImage {
         return found.values.sorted { $0.address < $1.address }
     }
 
+    /// Whether the file tells of an entry by PVH: a note of type 18 in a program header, by which
+    /// QEMU knows it, whatever the note's owner.
+    var hasPVHEntry: Bool {
+        guard let table = ELFImage.number(bytes, 0x20, 8),
+            let size = ELFImage.number(bytes, 0x36, 2),
+            let count = ELFImage.number(bytes, 0x38, 2)
+        else { return false }
+        return (0..<count).contains { index in
+            let (header, overflow) = table.addingReportingOverflow(index * size)
+            guard !overflow, ELFImage.number(bytes, header, 4) == 4,
+                let offset = ELFImage.number(bytes, header &+ 8, 8),
+                let length = ELFImage.number(bytes, header &+ 32, 8)
+            else { return false }
+            return hasNote(18, offset, length)
+        }
+    }
+
+    private func hasNote(_ type: UInt64, _ start: UInt64, _ length: UInt64) -> Bool {
+        guard length <= bytes.count, start <= UInt64(bytes.count) - length else { return false }
+        var at = start
+        // Name and description are each filled up to four bytes.
+        while at < start + length, let name = ELFImage.number(bytes, at, 4),
+            let description = ELFImage.number(bytes, at + 4, 4)
+        {
+            if ELFImage.number(bytes, at + 8, 4) == type { return true }
+            at += 12 + (name + 3) / 4 * 4 + (description + 3) / 4 * 4
+        }
+        return false
+    }
+
     /// The shared libraries that a program says it needs.
     var neededLibraries: [String] {
         guard let table = sections.first(where: { $0.type == 6 }), table.link < sections.count,

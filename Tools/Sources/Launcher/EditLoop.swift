@@ -15,13 +15,15 @@ public final class EditLoop {
         let device: String?
         let limits: PortLimits
         let onPanic: @Sendable (PanicReport) -> Void
+        let onStuck: @Sendable (String) -> Void
         /// What the image was when it was built.
         private let bytes: Data
 
         /// A guest to boot: see `Launch`.
         public init(
             _ image: Image, _ machine: Machine, shares: [Share], ports: [PublishedPort],
-            device: String?, limits: PortLimits, onPanic: @escaping @Sendable (PanicReport) -> Void
+            device: String?, limits: PortLimits, onStuck: @escaping @Sendable (String) -> Void,
+            onPanic: @escaping @Sendable (PanicReport) -> Void
         ) {
             self.image = image
             self.machine = machine
@@ -30,6 +32,7 @@ public final class EditLoop {
             self.device = device
             self.limits = limits
             self.onPanic = onPanic
+            self.onStuck = onStuck
             bytes = FileManager.default.contents(atPath: image.path) ?? Data()
         }
 

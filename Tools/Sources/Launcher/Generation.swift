@@ -111,6 +111,7 @@ private final class GuestThread: @unchecked Sendable {
         launch.onSilent = { report(.silent($0)) }
         launch.onLeft = { report(.left) }
         launch.onPanic = plan.onPanic
+        launch.onStuck = plan.onStuck
         let end = launch.stop
         let isStopped = lock.withLock {
             self.end = end

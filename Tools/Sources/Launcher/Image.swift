@@ -30,11 +30,16 @@ public struct Image: Sendable {
         guard bytes.starts(with: [0x7f, 0x45, 0x4c, 0x46]) else {
             throw .usage("\(file) is neither a package's folder nor an ELF image")
         }
+        let elf = ELFImage([UInt8](bytes))
+        guard elf?.hasPVHEntry == true else {
+            throw .usage(
+                "\(file) is no image of Toro's: it has no PVH note, by which QEMU finds where to "
+                    + "begin. Images are what toro build makes")
+        }
         path = file
         configuration = nil
         let built = file.hasSuffix(".image") ? [String(file.dropLast(6))] : []
         let beside = [file + ".debug"] + built
-        let elf = ELFImage([UInt8](bytes))
         let found = beside.filter { HostFile.allows(R_OK, $0) }
         let own = found.first { candidate in
             let symbols = (try? HostFile.contents(candidate)).flatMap { ELFImage([UInt8]($0)) }

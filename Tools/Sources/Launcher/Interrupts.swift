@@ -17,15 +17,15 @@ public enum Interrupts {
 
     /// Throws if a signal came.
     public static func check() throws(LaunchError) {
-        let number = toro_first_signal()
-        if number != 0 { throw LaunchError("interrupted", status: 128 + number) }
+        if toro_first_signal() != 0 { throw .interrupted() }
     }
 
     /// Runs `body` on a thread of its own and returns what it does. When a signal came and it has not
     /// ended `patience` seconds later, this throws all the same: it may wait for ever in the
-    /// kernel, for a file of a mount that does not answer, until this process ends.
+    /// kernel, for a file of a mount that does not answer, until this process ends. The end of a run
+    /// with parts that cannot be ended takes up to 7 s (see `Launch.end`).
     public static func run<Value>(
-        patience: Double = 3, _ body: @escaping () throws -> Value
+        patience: Double = 10, _ body: @escaping () throws -> Value
     ) throws -> Value {
         let (reader, writer) = try makePipe()
         let work = Work(body)
@@ -38,9 +38,7 @@ public enum Interrupts {
             awaitReadable(
                 [reader, deadline == nil ? Interrupts.reader : -1], until: deadline)
             if let deadline, .now >= deadline, !canRead(reader) {
-                throw LaunchError(
-                    "interrupted; a file or a folder of this host does not answer",
-                    status: 128 + toro_first_signal())
+                throw LaunchError.interrupted(["a file or a folder of this host does not answer"])
             }
             if deadline == nil, toro_first_signal() != 0 { deadline = .now + .seconds(patience) }
         }
@@ -106,4 +104,12 @@ func awaitEvents(_ entries: [pollfd], until deadline: ContinuousClock.Instant? =
     }
     // SAFETY: the count is the array's.
     _ = unsafe poll(&entries, nfds_t(entries.count), timeout)
+}
+
+extension LaunchError {
+    /// A signal came; what could not be done in order then is named.
+    static func interrupted(_ details: [String] = []) -> LaunchError {
+        LaunchError(
+            (["interrupted"] + details).joined(separator: "; "), status: 128 + toro_first_signal())
+    }
 }

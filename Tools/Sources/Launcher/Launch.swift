@@ -19,6 +19,8 @@ public final class Launch {
     var onLeft: () -> Void = {}
     /// Called with the last words of a guest that panicked.
     public var onPanic: (PanicReport) -> Void = { _ in }
+    /// Called with words about a part that nothing ends, so that it outlives the run.
+    public var onStuck: (String) -> Void = { _ in }
 
     /// Ends the run from any thread, as SIGTERM to a process that watches `Interrupts` would.
     public var stop: @Sendable () -> Void {
@@ -71,8 +73,10 @@ public final class Launch {
                 try publish(ports, device: device, limits.options, turn)
             }
         } catch {
-            end()
-            throw error
+            let stuck = end()
+            guard !stuck.isEmpty else { throw error }
+            throw LaunchError(
+                ([error.description] + stuck).joined(separator: "; "), status: error.status)
         }
     }
 
@@ -156,7 +160,7 @@ public final class Launch {
     public func run(
         console: FileHandle = .standardOutput, limit: Double? = nil
     ) throws(LaunchError) -> Int32 {
-        defer { end() }
+        defer { for words in end() { onStuck(words) } }
         let (output, writer) = try makePipe()
         defer { close(output) }
         _ = fcntl(output, F_SETFL, O_NONBLOCK)
@@ -213,8 +217,8 @@ public final class Launch {
         LaunchError("\(part.name) did not come up within \(Int(patience)) seconds")
     }
 
-    /// Ends every part, QEMU first.
-    func end() {
+    /// Ends every part, QEMU first. Returns words about those that nothing ends.
+    private func end() -> [String] {
         closeInherited()
         for waiting in unanswered { close(waiting.listener) }
         unanswered.removeAll()
@@ -228,8 +232,9 @@ public final class Launch {
             _ = unsafe poll(&waits, nfds_t(waits.count), 100)
         }
         for part in parts where part.reap() == nil { kill(-part.pid, SIGKILL) }
-        for part in parts { part.awaitEnd() }
+        let stuck = parts.filter { !$0.awaitsEnd() }
         parts.removeAll()
+        return stuck.map { Part.stuck($0.name, $0.pid) }
     }
 }
 

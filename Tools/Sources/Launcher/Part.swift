@@ -278,14 +278,3 @@ func writeAll(_ file: Int32, _ bytes: [UInt8]) -> Bool {
     }
     return true
 }
-
-extension Part {
-    /// Waits for the end of a process that was killed.
-    func awaitEnd() {
-        while reap() == nil {
-            var wait = pollfd(fd: ended, events: Int16(POLLIN), revents: 0)
-            // SAFETY: one structure, which outlives the call.
-            _ = unsafe poll(&wait, 1, 100)
-        }
-    }
-}

@@ -37,7 +37,7 @@ public struct Share: Equatable, Sendable {
             throw .usage("the tag \(tag) is longer than 36 bytes")
         }
         folder = path
-        do throws(HostFile.Failure) {
+        do throws(OpenFolder.Failure) {
             root = try OpenFolder(path)
         } catch {
             switch error.code {
@@ -46,6 +46,10 @@ public struct Share: Equatable, Sendable {
             case ENOENT:
                 throw .usage(
                     "the folder \(path) of the share \(tag) does not exist" + Share.hint(path))
+            case EINTR:
+                let rest = error.waiting == 0 ? [] : [Part.stuck("a part of toro", error.waiting)]
+                throw .interrupted(
+                    ["the folder \(path) of the share \(tag) does not answer"] + rest)
             case ENOTDIR: throw .usage("\(path), to be shared as \(tag), is no folder")
             default:
                 throw .usage(

@@ -25,7 +25,7 @@ extension Run {
             let symbols = HeldFile(image.symbols)
             return EditLoop.Plan(
                 image, machine, shares: shares, ports: ports, device: Toro.vsockDevice,
-                limits: wishes.limits
+                limits: wishes.limits, onStuck: { Toro.say($0) }
             ) { Toro.say($0.description(symbols: SymbolTable(of: symbols.path))) }
         } tell: {
             tell($0)

@@ -94,6 +94,7 @@ struct Run: ParsableCommand {
             launch.isRaw = raw
             launch.onReady = { say("ready: " + Run.name(of: $0, image)) }
             launch.onSilent = { Run.saySilent($0) }
+            launch.onStuck = { Toro.say($0) }
             launch.onPanic = { report in
                 Toro.say(report.description(symbols: SymbolTable(of: image.symbols)))
             }

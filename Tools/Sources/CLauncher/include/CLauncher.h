@@ -115,8 +115,20 @@ int32_t toro_memory_file(const void *_Nullable bytes, size_t count);
 /// Makes a virtual machine with KVM, and throws it away. Returns 0 or an errno.
 int32_t toro_try_kvm(void);
 
-/// Opens a file to name it only: O_PATH, for which Swift has no name.
-enum { TORO_PATH_ONLY = 010000000 };
+/// A folder that was opened, to name it only.
+struct toro_folder {
+    /// Close-on-exec; -1 if it was not opened.
+    int32_t descriptor;
+    /// Its owner.
+    uint32_t user, group;
+    /// A process that waits for the folder and that nobody can end; 0 if there is none.
+    pid_t waiting;
+};
+
+/// Opens a folder, as a process of its own: one whose file system does not answer may hold up
+/// whoever asks for it, and then no signal ends the waiting. Returns 0 or an errno: EINTR if a signal
+/// that is watched came before an answer.
+int32_t toro_open_folder(const char *_Nonnull path, struct toro_folder *_Nonnull folder);
 
 /// Has a pipe hold as little as it can; returns how many bytes that is, or 0.
 int32_t toro_narrow_pipe(int32_t pipe);
