@@ -21,6 +21,8 @@ private struct SimulatedCore {
     var random: SeededRandom
     /// Whether a reading is one in four times interrupted for up to 5 ms.
     var isBusy = false
+    /// How many times longer than usual a look at a clock takes: there are hypervisors within others.
+    var slowness: UInt64 = 1
     /// True time in nanoseconds.
     var time: UInt64 = 1_000_000
     var line: ClockLine
@@ -70,10 +72,10 @@ private struct SimulatedCore {
         var best = ClockReading(ticks: 0, count: 0, doubt: .max)
         for _ in 0..<4 {
             let before = ticks
-            time += UInt64(100 + random.below(400))
+            time += slowness * UInt64(100 + random.below(400))
             if isBusy, random.below(4) == 0 { time += UInt64(random.below(5_000_000)) }
             let count = UInt32((timer.map { $0.period - (time - $0.start) % ($0.period + 1) }) ?? 0)
-            time += UInt64(100 + random.below(400))
+            time += slowness * UInt64(100 + random.below(400))
             if isBusy, random.below(4) == 0 { time += UInt64(random.below(5_000_000)) }
             let half = (ticks - before) / 2
             if half < best.doubt {
@@ -177,6 +179,20 @@ private struct SimulatedCore {
             #expect(core.measurement.count >= 1)
             #expect(abs(core.error) < 5_000, "\(core.error) parts in 10^9, seed \(seed)")
             #expect(core.worstDelay == 0 && !core.wentBack)
+        }
+    }
+
+    /// Where a look takes long and no wait is long, many short spans are added up: what each may be off
+    /// counts, and it takes more of them.
+    @Test func poorReadingsTakeLonger() {
+        for seed in 0..<5 as Range<UInt64> {
+            var core = SimulatedCore(hertz: 2_112_345_678, off: 26, seed: seed)
+            core.slowness = 4
+            core.run(Self.loads[5], until: 3_000_000_000)
+            #expect(core.measurement.count == 0, "\(core.error)")
+            core.run(Self.loads[5], until: 600_000_000_000)
+            #expect(core.measurement.count >= 1)
+            #expect(abs(core.error) < 3_000, "\(core.error) parts in 10^9, seed \(seed)")
         }
     }
 
