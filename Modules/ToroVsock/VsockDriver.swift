@@ -12,6 +12,9 @@ import ToroVirtio
     /// What must be free for a connection: some 8 KiB for it and the task that serves it, and what
     /// those need to go on that are there already.
     private static var connectionMemory: Int { 32 << 10 }
+    /// What must be free besides for each connection that is not accepted yet: it keeps what its peer
+    /// sends, and nobody takes that. Its peer had better wait outside.
+    private static var waitingMemory: Int { 16 << 10 }
     /// Resets owed to peers of unknown connections; more are dropped, and the peer times out.
     private static var backlogLimit: Int { 1024 }
     /// Packets without bytes that wait for the device: more than its connections can need.
@@ -179,7 +182,8 @@ import ToroVirtio
     private func connect(_ addresses: VsockAddresses, _ header: VsockHeader) {
         // A connection needs memory that cannot be refused later: try whether there is some.
         guard let listener = listener(of: addresses.localPort), listener.hasRoom,
-            IOBuffer.hasMemory(for: Self.connectionMemory)
+            IOBuffer.hasMemory(
+                for: Self.connectionMemory + listener.waitingCount * Self.waitingMemory)
         else { return refuse(addresses, header.type) }
         var connection = VsockConnection(addresses, bufferAllocation: bufferAllocation)
         var credit = header

@@ -58,5 +58,8 @@ public import ToroCore
         return true
     }
 
+    /// The connections that are not accepted yet.
+    var waitingCount: Int { waiting.count }
+
     var hasRoom: Bool { failure == nil && waiting.count < backlog }
 }

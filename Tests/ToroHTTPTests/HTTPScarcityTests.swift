@@ -51,6 +51,28 @@ import ToroTesting
         #expect(bench.clock.pendingTimers == 0)
     }
 
+    /// Whose head is out is not cut for want of memory: neither at a block, 4 to 6, nor at the last
+    /// question whether the file is still the same, 7.
+    @Test(arguments: 4...7) @Core func whatHasBegunWaits(operation: Int) async {
+        let tree = MemoryTree()
+        tree.addFile("/f", String(repeating: "x", count: 200_000) + "end")
+        let files = InMemoryFileSystem(tree)
+        let faults = files.faults
+        let bench = Bench(files)
+        faults.onOperation = { if $0 >= operation { faults.failure = .outOfMemory } }
+        let client = bench.port.connect()
+        client.inject(Self.request)
+        await bench.clock.advance(by: .seconds(100))
+        faults.onOperation = nil
+        faults.failure = nil
+        await bench.clock.advance(by: .seconds(1))
+        let answer = await bench.rest(client)
+        #expect(answer.hasPrefix("HTTP/1.1 200 ") && answer.hasSuffix("xend"))
+        client.close()
+        #expect(await bench.stop() == nil)
+        #expect(bench.clock.pendingTimers == 0)
+    }
+
     /// An error of the disk is none of scarcity.
     @Test(arguments: [1, 2]) @Core func whatIsBrokenIsSaid(operation: Int) async {
         let (bench, faults) = server()

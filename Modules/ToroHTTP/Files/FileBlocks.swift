@@ -14,6 +14,8 @@ import ToroCore
     private var offset: UInt64
     private let end: UInt64
     private var capacityInUse = 0
+    /// Whether the head is on its way.
+    private var hasBegun = false
     /// The blocks that are free, and the one that was read and is to be sent.
     private var free: IOBuffer?
     private var spare: IOBuffer?
@@ -64,7 +66,8 @@ import ToroCore
         let wanted = min(end - offset, UInt64(capacityInUse))
         let start = offset
         await read()
-        if offset < end, offset - start < wanted { await check() }
+        // Whoever found no memory for the read finds none for that.
+        if failure != .outOfMemory, offset < end, offset - start < wanted { await check() }
     }
 
     private func take(_ block: consuming IOBuffer) {
@@ -76,6 +79,7 @@ import ToroCore
     /// Writes all of it. Throws `.incompleteBody` if the file cannot be read, or is another version
     /// by now.
     func send(to writer: HTTPBodyWriter) async throws(HTTPError) {
+        hasBegun = true
         readAhead()
         while true {
             // Without the block, the writer notices that bytes are owed.
@@ -119,24 +123,31 @@ import ToroCore
 
     /// Reads the next block, if there is something to read and a block for it.
     private func read() async {
-        let lastTry = service.clock.now + FileBlocks.patience
+        let lastTry = service.clock.now + patience
         while failure == nil, offset < end, let block = free.take() {
             guard arrived(await file.read(into: block, at: offset)) else {
                 if isWhole { await check() }
                 return
             }
-            // There is memory again as soon as somebody else's answer is out.
-            dropSpare()
-            service.giveMemory()
-            guard await service.pause(.milliseconds(100)), service.clock.now < lastTry else {
+            guard await waitForMemory(until: lastTry) else {
                 failure = .outOfMemory
                 return
             }
         }
     }
 
-    /// How long a read is tried again for want of memory.
-    private static var patience: TimeSpan { .seconds(20) }
+    /// How long the file is asked again for want of memory. Once the head is out, to give up cuts the
+    /// answer: others have theirs by then, or have stalled for as long as ``HTTPLimits/sendTime``.
+    private var patience: TimeSpan { hasBegun ? .seconds(300) : .seconds(20) }
+
+    /// Waits a little for memory; false if there is no more time for that.
+    private func waitForMemory(until lastTry: Instant) async -> Bool {
+        // There is some as soon as somebody else's answer is out.
+        dropSpare()
+        service.giveMemory()
+        guard await service.pause(.milliseconds(100)) else { return false }
+        return service.clock.now < lastTry
+    }
 
     /// Gives the second block back: what it is for is speed.
     private func dropSpare() {
@@ -173,14 +184,23 @@ import ToroCore
     /// Asks whether the file is still the version that is sent; after that it is not needed if all
     /// was read.
     private func check() async {
-        do throws(FileError) {
-            let now = try await file.currentAttributes()
-            if !now.isSameVersion(as: attributes) {
-                newVersion = now
-                failure = .incompleteBody
+        let lastTry = service.clock.now + patience
+        var isOver = false
+        while !isOver {
+            isOver = true
+            do throws(FileError) {
+                let now = try await file.currentAttributes()
+                if !now.isSameVersion(as: attributes) {
+                    newVersion = now
+                    failure = .incompleteBody
+                }
+            } catch {
+                if error.isScarcity, await waitForMemory(until: lastTry) {
+                    isOver = false
+                } else {
+                    failure = failure ?? (error.isScarcity ? .outOfMemory : .incompleteBody)
+                }
             }
-        } catch {
-            failure = failure ?? (error.isScarcity ? .outOfMemory : .incompleteBody)
         }
         // A client that reads slowly is no reason to keep the host's descriptors.
         if isWhole { file.close() }

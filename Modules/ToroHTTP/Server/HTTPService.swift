@@ -8,8 +8,9 @@ import ToroCore
 /// Up to ``HTTPLimits/connections`` are there at a time. When one more comes, the one that has
 /// rested longest gives way; only while all are busy do new ones wait in the listener's backlog.
 @Core final class HTTPService {
-    /// How long a new client waits for memory at most.
+    /// How long new clients wait for memory at most, and each when memory has been short for so long.
     private static var patience: TimeSpan { .seconds(10) }
+    private static var lastPatience: TimeSpan { .milliseconds(100) }
 
     let limits: HTTPLimits
     let clock: any Timekeeper
@@ -34,6 +35,8 @@ import ToroCore
     var answers = 0
     /// Whether the server's task was cancelled, and the connections' tasks with it.
     private var isCancelled = false
+    /// Since when there has been no memory for a new client.
+    private var shortage: Instant?
     /// The timer of the next connection that gives way for memory.
     var relief: TimerID?
     /// The next look at those whose requests wait for memory.
@@ -112,12 +115,16 @@ import ToroCore
         while count - leaving >= limits.connections {
             if !giveWay() { await change() }
         }
-        let end = clock.now + Self.patience
+        let begin = clock.now
         while !hasConnectionMemory, count > 0 {
             giveMemory()
-            // Memory comes back when others have been answered, or have given way.
+            // Memory comes back when others have been answered, or have given way. Those who wait
+            // behind this client have had that time, too.
+            let end = max((shortage ?? begin) + Self.patience, begin + Self.lastPatience)
+            shortage = shortage ?? begin
             guard await pause(.milliseconds(20)), clock.now < end else { return false }
         }
+        shortage = nil
         return true
     }
 

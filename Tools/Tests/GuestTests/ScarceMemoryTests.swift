@@ -133,7 +133,7 @@ import ToroTesting
 
     /// Far more readers than a guest has memory for at a time: they wait for one another, and who
     /// cannot be served is told so, or let go; nobody hears that the service is broken.
-    @Test(arguments: ["3M", "4M"]) @Core
+    @Test(arguments: ["2M", "3M", "4M"]) @Core
     func moreReadersThanMemoryAreServedOrRefused(memory: String) async throws {
         let folder = try TestFolder()
         let size = 5_000_000
