@@ -32,10 +32,11 @@ struct Run: ParsableCommand {
             """)
     var share: [String] = []
     @Option(
-        name: .shortAndLong,
+        name: [.customShort("p", allowingJoined: true), .long],
         help: "[HOST:]PORT:GUESTPORT: a port of this host that leads to one of the guest.")
     var publish: [String] = []
-    @Option(name: .shortAndLong, help: "RAM, such as 32M.") var memory: String?
+    @Option(name: [.customShort("m", allowingJoined: true), .long], help: "RAM, such as 32M.")
+    var memory: String?
     @Option(help: "Cores.") var cpus = 1
     @Option(help: "auto, kvm or tcg.") var accel = "auto"
     @Option(

@@ -189,4 +189,12 @@ import ToroCore
             #expect(run.status() == 130, "\(run.output)")
         }
     }
+
+    /// A port or an amount may stand right behind its letter.
+    @Test(arguments: [("-p1:2:x:3", "not 1:2:x:3"), ("-m5Q", "not 5Q")])
+    func aShortOptionAndItsValueMayBeOneWord(_ example: (word: String, words: String)) throws {
+        let run = try ToroProcess(["run", try Images.probe().path, example.word])
+        #expect(run.status() == 64)
+        #expect(run.output.contains(example.words), "\(run.output)")
+    }
 }
