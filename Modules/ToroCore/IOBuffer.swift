@@ -173,6 +173,18 @@ public struct OutOfMemory: ToroError, Equatable {
         return true
     }
 
+    /// Adds an integer, its lowest byte first; false, and nothing added, when it does not fit.
+    @discardableResult
+    package mutating func append<T: FixedWidthInteger & BitwiseCopyable>(
+        littleEndian value: T
+    ) -> Bool {
+        guard freeCapacity >= MemoryLayout<T>.size else { return false }
+        // SAFETY: so many bytes are free behind `end`.
+        unsafe (base + end).storeBytes(of: value.littleEndian, as: T.self)
+        end += MemoryLayout<T>.size
+        return true
+    }
+
     /// Adds a copy of `source`, as much as fits; returns the number of bytes added.
     @discardableResult
     public mutating func append(_ source: RawSpan) -> Int {

@@ -33,9 +33,11 @@ public struct Path: Hashable, Sendable, ExpressibleByStringLiteral {
 
     /// The path one level down, `name` in this directory.
     public func appending(_ name: [UInt8]) -> Path {
-        var joined = bytes
+        var joined: [UInt8] = []
+        joined.reserveCapacity(bytes.count + name.count + 1)
+        joined += bytes
         if joined.last != UInt8(ascii: "/") { joined.add(UInt8(ascii: "/")) }
-        for byte in name { joined.add(byte) }
+        joined += name
         return Path(joined)
     }
 

@@ -93,7 +93,7 @@ public import ToroCore
     }
 
     /// A response with its status as text.
-    static func explained(_ status: HTTPStatus) -> HTTPResponse {
+    @inline(never) static func explained(_ status: HTTPStatus) -> HTTPResponse {
         let response = HTTPResponse(status)
         guard !status.hasNoBody else { return response }
         let text = ByteWriter(capacity: 48)

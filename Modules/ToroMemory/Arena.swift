@@ -348,7 +348,6 @@ extension Arena {
     }
 
     /// Counts an object of `bytes`, or one less for the negative of its bytes.
-    @inline(never)
     private func account(_ bytes: UInt) {
         let live = Memory.load(state &+ 320) &+ bytes
         Memory.store(live, at: state &+ 320)

@@ -21,7 +21,6 @@ struct FrameMap {
     func address(of index: UInt) -> UInt { base &+ index &* frameSize }
 
     /// The address of a frame's entry; 0 if the frame is beyond the map or was never used.
-    @inline(never)
     func entry(_ index: UInt) -> UInt {
         guard index < FrameMap.rootWords << 17 else { return 0 }
         let middle = Memory.atomicLoad(state &+ 128 &+ (index >> 17) &* 8)

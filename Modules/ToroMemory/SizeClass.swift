@@ -30,9 +30,7 @@ struct SizeClass {
 
     /// The size of the class's objects in bytes.
     var size: UInt {
-        @inline(never) get {
-            index < 8 ? (index &+ 1) &<< 4 : (5 &+ (index & 3)) &<< (5 &+ (index &- 8) &>> 2)
-        }
+        index < 8 ? (index &+ 1) &<< 4 : (5 &+ (index & 3)) &<< (5 &+ (index &- 8) &>> 2)
     }
 
     /// The page frames of a slab, 0 if such objects are better off in frames of their own.

@@ -43,7 +43,7 @@ import ToroCore
     }
 
     /// The answer when the file cannot be opened.
-    func failure(_ error: FileError, _ request: HTTPRequest) -> HTTPResponse {
+    @inline(never) func failure(_ error: FileError, _ request: HTTPRequest) -> HTTPResponse {
         if error == .isADirectory, !isDirectory(request) { return redirect(request) }
         let status: HTTPStatus =
             switch error {
@@ -134,7 +134,10 @@ import ToroCore
     private static var attempts: Int { 8 }
 
     /// The response to `plan`, with the file's bytes from `blocks`; there are none to a HEAD.
-    private func response(
+    ///
+    /// Not inlined, as the other steps of `file` that do not wait: what follows a wait is compiled
+    /// once for each wait that may have been the last.
+    @inline(never) private func response(
         _ plan: FilePlan, _ blocks: FileBlocks?, _ attributes: FileAttributes,
         _ validators: HTTPValidators, _ path: Path
     ) -> HTTPResponse {
@@ -155,7 +158,9 @@ import ToroCore
         }
         addContentRange(plan, attributes.size, to: response)
         response.add("Accept-Ranges", "bytes")
-        response.add("ETag", bytes: validators.entityTag)
+        response.begin("ETag")
+        response.head.append(validators.entityTag)
+        response.end()
         response.begin("Last-Modified")
         validators.lastModified.emit(into: response.head)
         response.end()
@@ -195,6 +200,7 @@ private struct FilePlan {
     }
 
     /// The conditions first, then the range (RFC 9110 section 13.2.2).
+    @inline(never)
     @Core init(_ request: HTTPRequest, _ size: UInt64, _ validators: HTTPValidators) {
         self = request.withHead { FilePlan($0, request.head, size, validators) }
         if request.method == .get, let range, !range.isEmpty { body = range }
@@ -208,6 +214,10 @@ private struct FilePlan {
     private init(
         _ bytes: RawSpan, _ head: HTTPRequestHead, _ size: UInt64, _ validators: HTTPValidators
     ) {
+        guard head.isConditional else {
+            self.init(.ok, 0..<size)
+            return
+        }
         switch HTTPConditions(bytes, fields: head.fields, validators) {
         case .notModified: self.init(.notModified)
         case .failed: self.init(.preconditionFailed)
@@ -231,8 +241,9 @@ private struct FilePlan {
 
 extension HTTPValidators {
     /// The validators of a file: its tag changes with its identity, its time and its length.
-    init(_ attributes: FileAttributes, now: WallTime?) {
+    @inline(never) init(_ attributes: FileAttributes, now: WallTime?) {
         var tag: [UInt8] = []
+        tag.reserveCapacity(72)
         HTTPValidators.append(0x22, attributes.identity, to: &tag)
         let modified = attributes.modified
         HTTPValidators.append(0x2D, UInt64(bitPattern: modified.seconds), to: &tag)

@@ -43,7 +43,7 @@ extension HTTPConnection {
     }
 
     /// Begins to wait for a request, or for the rest of the one before.
-    private func begin() -> Step {
+    @inline(never) private func begin() -> Step {
         if service.isStopping { return .end }
         if unread != nil {
             timer.set(.body)
@@ -60,7 +60,7 @@ extension HTTPConnection {
     }
 
     /// Uses bytes that were received.
-    private func advance() -> Step {
+    @inline(never) private func advance() -> Step {
         if let unread { return discard(unread) }
         guard let received = input.take() else { return .end }
         if isIdle {

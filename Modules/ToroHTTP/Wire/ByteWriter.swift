@@ -24,35 +24,48 @@ final class ByteWriter {
 
     /// Adds one byte.
     @inline(never) func append(_ byte: UInt8) {
-        reserve(1)
-        buffer?.append(byte)
+        if buffer?.append(byte) == false {
+            grow(by: 1)
+            buffer?.append(byte)
+        }
     }
 
     /// Adds a constant text.
-    @inline(never) func append(_ text: StaticString) {
-        reserve(text.byteCount)
-        buffer?.append(text)
+    func append(_ text: StaticString) { append(text, 0..<text.byteCount) }
+
+    /// Adds a part of a constant text, which must lie in it.
+    func append(_ text: StaticString, _ part: Range<Int>) {
+        // SAFETY: a static string has `byteCount` bytes behind utf8Start; `extracting` checks.
+        append(
+            unsafe RawSpan(_unsafeStart: text.utf8Start, byteCount: text.byteCount)
+                .extracting(part))
     }
 
     /// Adds bytes.
-    @inline(never) func append(_ bytes: [UInt8]) {
-        reserve(bytes.count)
+    func append(_ bytes: [UInt8]) {
         // SAFETY: every byte of an array of bytes is initialised.
-        unsafe buffer?.append(bytes.span.bytes)
+        unsafe append(bytes.span.bytes)
     }
 
-    /// Adds a number in decimal, with zeros in front up to `digits` digits.
+    /// Adds bytes.
+    @inline(never) func append(_ bytes: RawSpan) {
+        reserve(bytes.byteCount)
+        buffer?.append(bytes)
+    }
+
+    /// Adds a number in decimal, with zeros in front up to `digits` digits, 20 at most.
     @inline(never) func append(decimal number: UInt64, digits: Int = 1) {
-        var divisor: UInt64 = 1
-        var count = 1
-        while count < digits || number / divisor >= 10 {
-            divisor *= 10
-            count += 1
+        var text = InlineArray<20, UInt8>(repeating: 0x30)
+        var start = text.count
+        var rest = number
+        while rest > 0 {
+            start -= 1
+            text[start] += UInt8(truncatingIfNeeded: rest % 10)
+            rest /= 10
         }
-        while divisor > 0 {
-            append(0x30 + UInt8(number / divisor % 10))
-            divisor /= 10
-        }
+        start = min(start, text.count - digits)
+        // SAFETY: every byte of the text is initialised.
+        unsafe append(text.span.bytes.extracting(start..<text.count))
     }
 
     /// Adds a number in hexadecimal, without leading zeros.
@@ -77,11 +90,15 @@ final class ByteWriter {
         }
     }
 
-    @inline(never) private func reserve(_ count: Int) {
+    private func reserve(_ count: Int) {
         switch buffer {
         case .some(let buffer): if buffer.freeCapacity >= count { return }
         case .none: return
         }
+        grow(by: count)
+    }
+
+    @inline(never) private func grow(by count: Int) {
         guard let old = buffer.take() else { return }
         buffer = ByteWriter.grow(old, count)
     }

@@ -116,9 +116,24 @@ extension RawSpan {
         return byte == ASCII.space || byte == ASCII.horizontalTab
     }
 
-    /// The first place of `wanted` in `range`; nil if there is none.
-    func first(_ wanted: UInt8, in range: Range<Int>) -> Int? {
-        for index in range where byte(index) == wanted { return index }
+    /// The first place of `wanted` in `range`; nil if there is none. Looks at eight bytes at a time.
+    @inline(never) func first(_ wanted: UInt8, in range: Range<Int>) -> Int? {
+        let ones: UInt64 = 0x0101_0101_0101_0101
+        var index = range.lowerBound
+        while range.upperBound - index >= 8 {
+            // SAFETY: the load checks its bounds, and all 64 bits mean something.
+            let word = unsafe UInt64(
+                littleEndian: unsafeLoadUnaligned(fromByteOffset: index, as: UInt64.self))
+            let rest = word ^ (ones &* UInt64(wanted))
+            // The top bit of each byte of `rest` that is zero, and perhaps of bytes behind the first.
+            let hits = (rest &- ones) & ~rest & (ones << 7)
+            if hits != 0 { return index + hits.trailingZeroBitCount / 8 }
+            index += 8
+        }
+        while index < range.upperBound {
+            if byte(index) == wanted { return index }
+            index += 1
+        }
         return nil
     }
 

@@ -69,7 +69,7 @@ struct HTTPDate: Equatable {
     }
 
     private func emitName(_ names: StaticString, _ index: Int, into writer: ByteWriter) {
-        for place in index * 3..<index * 3 + 3 { writer.append(names.byte(place)) }
+        writer.append(names, index * 3..<index * 3 + 3)
     }
 
     /// The date written in `range`, in any of the three forms that a recipient must accept; nil

@@ -7,6 +7,7 @@ enum HTTPPath {
     /// path is `/`.
     static func decode(_ bytes: RawSpan, _ range: Range<Int>) -> [UInt8]? {
         var path: [UInt8] = []
+        path.reserveCapacity(range.count)
         if range.isEmpty { path.add(ASCII.slash) }
         var index = range.lowerBound
         while index < range.upperBound {

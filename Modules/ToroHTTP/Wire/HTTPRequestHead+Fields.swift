@@ -54,6 +54,8 @@ extension HTTPRequestHead {
         } else if bytes.matches(name, "expect"), minorVersion == 1 {
             guard bytes.matches(value, "100-continue") else { return .expectationFailed }
             expectsContinue = true
+        } else if bytes.matches(name, "range") || bytes.matches(name.prefix(3), "if-") {
+            isConditional = true
         }
         return nil
     }

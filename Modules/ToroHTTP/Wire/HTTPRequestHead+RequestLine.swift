@@ -69,7 +69,7 @@ extension HTTPRequestHead {
     }
 
     /// Whether only characters that a host and port can have are there; no user name.
-    static func isAuthority(_ bytes: RawSpan, _ range: Range<Int>) -> Bool {
+    @inline(never) static func isAuthority(_ bytes: RawSpan, _ range: Range<Int>) -> Bool {
         for index in range {
             let byte = bytes.byte(index)
             if ASCII.isUnreserved(byte) { continue }

@@ -30,6 +30,9 @@ final class HTTPRequestHead {
     var keepsAlive = true
     /// Whether the client waits for 100 before it sends the body.
     var expectsContinue = false
+    /// Whether a field is there that asks for less than the whole file: a range or a condition
+    /// (RFC 9110 sections 13.1 and 14.2).
+    var isConditional = false
     /// Where the header fields begin.
     var fields = 0
 }

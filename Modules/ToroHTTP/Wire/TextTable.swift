@@ -20,10 +20,7 @@ struct TextTable {
                 break
             }
         }
-        while place < end - 1 {
-            writer.append(text.byte(place))
-            place += 1
-        }
+        if place < end { writer.append(text, place..<end - 1) }
     }
 
     private func lineEnd(_ start: Int) -> Int {

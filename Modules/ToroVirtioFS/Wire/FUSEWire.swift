@@ -60,17 +60,17 @@ struct FUSEMessage: ~Copyable {
     var count: Int { buffer.count }
 
     /// Adds an integer, little-endian.
-    mutating func append<T: FixedWidthInteger>(_ value: T) {
-        var rest = UInt64(truncatingIfNeeded: value)
-        for _ in 0..<T.bitWidth / 8 {
-            buffer.append(UInt8(truncatingIfNeeded: rest))
-            rest >>= 8
-        }
+    mutating func append<T: FixedWidthInteger & BitwiseCopyable>(_ value: T) {
+        buffer.append(littleEndian: value)
     }
+
+    /// Adds bytes, as many as there is room for.
+    mutating func append(_ bytes: RawSpan) { buffer.append(bytes) }
 
     /// Adds `count` zero bytes.
     mutating func appendZeros(_ count: Int) {
-        for _ in 0..<count { buffer.append(0) }
+        for _ in 0..<count / 4 { append(UInt32(0)) }
+        for _ in 0..<count % 4 { append(UInt8(0)) }
     }
 
     /// The bytes.
