@@ -71,7 +71,7 @@ enum FUSEOutcome: Sendable {
     private(set) var peakInFlight = 0
 
     /// Agrees with the device and sets its two queues up.
-    @export(interface)
+    @export(interface) @_optimize(size)
     init(_ transport: any VirtioTransport) throws(VirtioError) {
         self.transport = transport
         var setup = try VirtioSetup(
@@ -247,7 +247,7 @@ enum FUSEOutcome: Sendable {
     }
 
     /// The device broke its protocol: it is reset, every request ends, and there are no more.
-    private func fail() {
+    @_optimize(size) @inline(never) private func fail() {
         guard !isBroken else { return }
         isBroken = true
         inFlight = 0

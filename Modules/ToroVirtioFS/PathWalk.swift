@@ -85,7 +85,7 @@ import ToroVirtio
     }
 
     /// Takes an answer in; true if it was the last one.
-    private func take(
+    @inline(never) private func take(
         _ answered: FUSERequest, _ session: FUSESession
     ) throws(FileError) -> Bool {
         switch question {
@@ -164,7 +164,7 @@ import ToroVirtio
     }
 
     /// Asks for what is wanted of the file at the end, if that takes a request.
-    private func ask(_ session: FUSESession) throws(FileError) {
+    @inline(never) private func ask(_ session: FUSESession) throws(FileError) {
         if mustBeDirectory, place.attributes.kind != .directory { throw .notADirectory }
         switch purpose {
         case .attributes, .open:

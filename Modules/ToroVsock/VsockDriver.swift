@@ -42,7 +42,7 @@ import ToroVirtio
     /// The connections there are, also closed ones that wait for the peer's last word.
     public private(set) var connectionCount = 0
 
-    @export(interface)
+    @export(interface) @_optimize(size)
     init(
         _ transport: any VirtioTransport, bufferAllocation: UInt32, clock: any Timekeeper
     ) throws(VirtioError) {
@@ -345,7 +345,7 @@ import ToroVirtio
     }
 
     /// The device broke its protocol: every connection ends, and there are no more.
-    private func fail() {
+    @_optimize(size) @inline(never) private func fail() {
         guard !isBroken else { return }
         isBroken = true
         controls.removeAll()

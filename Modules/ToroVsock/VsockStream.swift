@@ -118,7 +118,7 @@ import ToroVirtio
     public var progress: StreamProgress { connection.progress }
 
     /// Makes what waits fail, and all that comes.
-    private func fail(_ error: StreamError) {
+    @_optimize(size) @inline(never) private func fail(_ error: StreamError) {
         guard failure == nil else { return }
         failure = error
         if error == .closed { inbox.removeAll() }
@@ -145,7 +145,7 @@ import ToroVirtio
     // MARK: The driver's side
 
     /// The device below has failed.
-    func end(_ error: StreamError) {
+    @inline(never) func end(_ error: StreamError) {
         leave()
         fail(error)
     }

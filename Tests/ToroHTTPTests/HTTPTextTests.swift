@@ -27,6 +27,25 @@ import ToroTesting
         }
     }
 
+    /// Every byte, in every place of a span of up to three words, between bytes that are next to it
+    /// in value.
+    @Test func aControlCharacterIsFoundWhereItIs() {
+        for length in 1...24 {
+            for place in 0..<length {
+                for byte in UInt8.min...UInt8.max {
+                    for other: UInt8 in [0x09, 0x20, 0x7E, 0x80, 0x9F, 0xFF] {
+                        var bytes = [UInt8](repeating: other, count: length)
+                        bytes[place] = byte
+                        let isControl = (byte < 0x20 && byte != 0x09) || byte == 0x7F
+                        let found = bytes.span.bytes.firstControl(in: 0..<length)
+                        guard found != (isControl ? place : length) else { continue }
+                        Issue.record("\(byte) at \(place) of \(length), \(other) around: \(found)")
+                    }
+                }
+            }
+        }
+    }
+
     @Test(arguments: [
         (0, 1, "0"), (7, 2, "07"), (42, 1, "42"), (1_994, 4, "1994"), (100, 2, "100"),
         (5, 20, "00000000000000000005"), (UInt64.max, 1, "18446744073709551615"),

@@ -258,13 +258,15 @@ extension HTTPValidators {
     }
 
     /// Adds a mark and, in hexadecimal, what follows it.
-    private static func append(_ mark: UInt8, _ number: UInt64?, to tag: inout [UInt8]) {
+    @inline(never) private static func append(
+        _ mark: UInt8, _ number: UInt64?, to tag: inout [UInt8]
+    ) {
         var shift: UInt64 = number == nil ? 0 : 64
         let number = number ?? 0
         while shift > 4, number >> (shift - 4) == 0 { shift -= 4 }
         var byte = mark
         while true {
-            tag.add(byte)
+            tag.append(byte)
             if shift == 0 { return }
             shift -= 4
             byte = ASCII.hexDigit(UInt8(truncatingIfNeeded: number >> shift))

@@ -17,6 +17,11 @@ enum ASCII {
         byte >= 0x41 && byte <= 0x5A ? byte | 0x20 : byte
     }
 
+    /// Whether `byte` is a control character other than a tab.
+    static func isControl(_ byte: UInt8) -> Bool {
+        (byte < space && byte != horizontalTab) || byte == 0x7F
+    }
+
     /// Whether `byte` is a decimal digit.
     static func isDigit(_ byte: UInt8) -> Bool { byte >= 0x30 && byte <= 0x39 }
 
@@ -118,15 +123,9 @@ extension RawSpan {
 
     /// The first place of `wanted` in `range`; nil if there is none. Looks at eight bytes at a time.
     @inline(never) func first(_ wanted: UInt8, in range: Range<Int>) -> Int? {
-        let ones: UInt64 = 0x0101_0101_0101_0101
         var index = range.lowerBound
         while range.upperBound - index >= 8 {
-            // SAFETY: the load checks its bounds, and all 64 bits mean something.
-            let word = unsafe UInt64(
-                littleEndian: unsafeLoadUnaligned(fromByteOffset: index, as: UInt64.self))
-            let rest = word ^ (ones &* UInt64(wanted))
-            // The top bit of each byte of `rest` that is zero, and perhaps of bytes behind the first.
-            let hits = (rest &- ones) & ~rest & (ones << 7)
+            let hits = (word(index) ^ Word.ones &* UInt64(wanted)).bytesBelow(1)
             if hits != 0 { return index + hits.trailingZeroBitCount / 8 }
             index += 8
         }
@@ -135,6 +134,31 @@ extension RawSpan {
             index += 1
         }
         return nil
+    }
+
+    /// The first place in `range` of a control character other than a tab, its end if there is none.
+    @inline(never) func firstControl(in range: Range<Int>) -> Int {
+        var index = range.lowerBound
+        while index < range.upperBound {
+            if range.upperBound - index >= 8 {
+                let word = word(index)
+                let hits = word.bytesBelow(0x20) | (word ^ Word.ones &* 0x7F).bytesBelow(1)
+                guard hits != 0 else {
+                    index += 8
+                    continue
+                }
+                index += hits.trailingZeroBitCount / 8
+            }
+            if ASCII.isControl(byte(index)) { return index }
+            index += 1
+        }
+        return range.upperBound
+    }
+
+    /// The eight bytes from `index` on, the first one lowest.
+    private func word(_ index: Int) -> UInt64 {
+        // SAFETY: the load checks its bounds, and all 64 bits mean something.
+        unsafe UInt64(littleEndian: unsafeLoadUnaligned(fromByteOffset: index, as: UInt64.self))
     }
 
     /// The number written in decimal in `range`: digits only, at least one; nil for anything else
@@ -163,5 +187,19 @@ extension RawSpan {
         bytes.reserveCapacity(range.count)
         for index in range { bytes.add(byte(index)) }
         return bytes
+    }
+}
+
+/// Eight bytes looked at together.
+private enum Word {
+    /// Each byte 1.
+    static var ones: UInt64 { 0x0101_0101_0101_0101 }
+}
+
+extension UInt64 {
+    /// The top bit of the lowest byte that is below `limit`, of 128 at most, and perhaps of bytes
+    /// above that one; 0 if there is none.
+    fileprivate func bytesBelow(_ limit: UInt64) -> UInt64 {
+        (self &- Word.ones &* limit) & ~self & (Word.ones << 7)
     }
 }

@@ -48,6 +48,11 @@ struct HTTPRequestParser {
     /// `.incomplete` the parser is used up. O(new bytes), and O(head) once.
     mutating func parse(_ bytes: RawSpan) -> Outcome {
         while scanned < bytes.byteCount {
+            if !inRequestLine, !afterCarriageReturn {
+                // Nothing in a field's line matters here but its end.
+                scanned = bytes.firstControl(in: scanned..<min(bytes.byteCount, headLimit))
+                if scanned == bytes.byteCount { break }
+            }
             guard scanned < headLimit else { return tooLong }
             let byte = bytes.byte(scanned)
             scanned += 1
@@ -67,7 +72,7 @@ struct HTTPRequestParser {
                 lineStart = scanned
             } else if byte == ASCII.carriageReturn {
                 afterCarriageReturn = true
-            } else if (byte < ASCII.space && byte != ASCII.horizontalTab) || byte == 0x7F {
+            } else if ASCII.isControl(byte) {
                 return .refused(.badRequest)
             } else if inRequestLine {
                 if byte == ASCII.space {

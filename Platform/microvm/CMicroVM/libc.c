@@ -8,21 +8,46 @@
 #define NO_BUILTIN __attribute__((no_builtin("memcpy", "memmove", "memset", "memcmp", "strlen")))
 
 typedef uint64_t word __attribute__((may_alias, aligned(1)));
+typedef uint32_t half __attribute__((may_alias, aligned(1)));
 typedef unsigned char block __attribute__((vector_size(16), aligned(1), may_alias));
 
+// Fewer than 16 bytes: all are read before any is written, some of them twice.
+NO_BUILTIN static void copy_few(unsigned char *to, const unsigned char *from, size_t n) {
+    if (n >= 8) {
+        word first = *(const word *)from, last = *(const word *)(from + n - 8);
+        *(word *)to = first;
+        *(word *)(to + n - 8) = last;
+    } else if (n >= 4) {
+        half first = *(const half *)from, last = *(const half *)(from + n - 4);
+        *(half *)to = first;
+        *(half *)(to + n - 4) = last;
+    } else if (n != 0) {
+        unsigned char first = from[0], middle = from[n / 2], last = from[n - 1];
+        to[0] = first;
+        to[n / 2] = middle;
+        to[n - 1] = last;
+    }
+}
+
+// The last block is read first, as one before it may be written over it.
 NO_BUILTIN static void copy_up(unsigned char *to, const unsigned char *from, size_t n) {
-    for (; n >= 32; n -= 32, to += 32, from += 32) {
+    if (n < 16) return copy_few(to, from, n);
+    block last = *(const block *)(from + n - 16);
+    unsigned char *end = to + n - 16;
+    for (; end - to >= 32; to += 32, from += 32) {
         block a = *(const block *)from, b = *(const block *)(from + 16);
         *(block *)to = a;
         *(block *)(to + 16) = b;
     }
-    for (; n >= 8; n -= 8, to += 8, from += 8) *(word *)to = *(const word *)from;
-    for (; n != 0; n--) *to++ = *from++;
+    for (; to < end; to += 16, from += 16) *(block *)to = *(const block *)from;
+    *(block *)end = last;
 }
 
 NO_BUILTIN static void copy_down(unsigned char *to, const unsigned char *from, size_t n) {
-    for (; n >= 8; n -= 8) *(word *)(to + n - 8) = *(const word *)(from + n - 8);
-    for (; n != 0; n--) to[n - 1] = from[n - 1];
+    if (n < 16) return copy_few(to, from, n);
+    block first = *(const block *)from;
+    for (; n > 16; n -= 16) *(block *)(to + n - 16) = *(const block *)(from + n - 16);
+    *(block *)to = first;
 }
 
 void *memcpy(void *restrict to, const void *restrict from, size_t n) {

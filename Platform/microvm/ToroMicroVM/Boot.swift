@@ -15,7 +15,7 @@ import ToroCore
     nonisolated(unsafe) private(set) static var interruptTable: UInt64 = 0
 
     /// On the boot stack: memory, stacks and traps.
-    static func first(startInfo: UInt64, timeStamp: UInt64) -> Never {
+    @_optimize(size) static func first(startInfo: UInt64, timeStamp: UInt64) -> Never {
         unsafe firstInstruction = timeStamp
         do throws(StartInfoError) {
             let info = try StartInfo(
@@ -39,7 +39,9 @@ import ToroCore
         }
     }
 
-    private static func prepare(_ map: MemoryMap, reserved: Span<PhysicalRange>) -> Never {
+    @_optimize(size) @inline(never) private static func prepare(
+        _ map: MemoryMap, reserved: Span<PhysicalRange>
+    ) -> Never {
         do throws(PageMapError) {
             KernelHeap.reportFaults()
             let pages = try Memory.start(map, reserved: reserved)
@@ -67,7 +69,7 @@ import ToroCore
     }
 
     /// On the real stack, with traps that explain themselves: clock, devices, `main`.
-    private static func second() -> Never {
+    @_optimize(size) private static func second() -> Never {
         guard let pages = unsafe pages else { unsafe Panic.fail("no page map", .exception) }
         do throws(PageMapError) {
             try Memory.mapDevice(pages, LocalAPIC.base, size: 4096)
