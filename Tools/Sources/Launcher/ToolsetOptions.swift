@@ -45,10 +45,10 @@ struct ToolsetOptions {
             -lswift_Concurrency -lswiftUnicodeDataTables
             """
         // A higher threshold is more bytes, and no fewer instructions. swift_release is never
-        // inlined, which would be copied to all of its thousand places. The other limits on what the code generator doubles, together 3 % of
-        // the bytes, were not seen to cost any instructions.
+        // inlined, which would be copied to all of its thousand places. The other limits on what the
+        // code generator doubles, together 3 % of the bytes, were not seen to cost any instructions.
         let whole = """
-            --icf=all --lto-newpm-passes=forceattrs,lto<O2> \
+            --icf=safe --lto-newpm-passes=forceattrs,lto<O2> \
             -mllvm -inline-threshold=130 -mllvm -force-attribute=swift_release:noinline \
             -mllvm -disable-block-placement \
             -mllvm -tail-merge-size=1 -mllvm -split-spill-mode=size \

@@ -34,6 +34,9 @@ struct Test: ParsableCommand {
             // SwiftPM leaves folders and locks there, and so may a test that is ended.
             let temporary = try TemporaryFolder()
             defer { temporary.remove() }
+            // Tests start programs as other users, who have to reach them: it is as open as /tmp.
+            try FileManager.default.setAttributes(
+                [.posixPermissions: 0o1777], ofItemAtPath: temporary.path)
             var failed: [String] = []
             if filter == nil, !peers, try lint(site) != 0 { failed.append("style") }
             for part in site.parts where isWanted(part) {
