@@ -22,7 +22,8 @@ struct SocketName {
             _ = unsafe unlink(path)
             result = bind(file, &address)
         }
-        guard result == 0, Glibc.listen(file, 4096) == 0, let status = status(path) else {
+        // Looked at before it listens: whoever can connect may take the name away at once.
+        guard result == 0, let status = status(path), Glibc.listen(file, 4096) == 0 else {
             let error = HostError.system("cannot listen on \(path)")
             close(file)
             throw error
