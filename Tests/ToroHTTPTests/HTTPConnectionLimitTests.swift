@@ -7,24 +7,6 @@ import ToroTesting
 @Suite(.timeLimit(.minutes(5))) struct HTTPConnectionLimitTests {
     private static let request = Array("GET / HTTP/1.1\r\nHost: h\r\n\r\n".utf8)
 
-    /// The exchanges under way, and the most there have been.
-    @Core private final class Meter {
-        var current = 0
-        var peak = 0
-        var total = 0
-        var gates: [Waiter<Bool>] = []
-
-        func pass() async {
-            current += 1
-            total += 1
-            peak = max(peak, current)
-            let gate = Waiter<Bool>()
-            gates.append(gate)
-            _ = await gate.wait()
-            current -= 1
-        }
-    }
-
     @Test @Core func noMoreThanTheLimitAreServedAtOnce() async {
         let meter = Meter()
         var limits = HTTPLimits()

@@ -7,36 +7,16 @@ import ToroTesting
 @Suite(.timeLimit(.minutes(5))) struct HTTPMemoryTests {
     private static let request = Array("GET / HTTP/1.1\r\nHost: h\r\n\r\n".utf8)
 
-    /// A machine whose memory is used up by what a service asks it for, and exchanges that wait at
-    /// their gates.
+    /// A machine whose memory is used up by what a service asks it for.
     @Core private final class Machine {
         /// The bytes that are free for all that is under way.
-        var room: Int
-        /// The largest number of exchanges under way that there has been.
-        var peak = 0
-        var gates: [Waiter<Bool>] = []
-        private var current = 0
-
-        init(room: Int) { self.room = room }
-
-        func exchange() async {
-            current += 1
-            peak = max(peak, current)
-            let gate = Waiter<Bool>()
-            gates.append(gate)
-            _ = await gate.wait()
-            current -= 1
-        }
-
-        func openGates() {
-            for gate in gates { gate.resume(true) }
-            gates.removeAll()
-        }
+        var room = 1 << 20
+        let meter = Meter()
     }
 
     @Core private func bench(_ machine: Machine) -> Bench {
         Bench(hasMemory: { $0 <= machine.room }) { _ in
-            await machine.exchange()
+            await machine.meter.pass()
             return HTTPResponse("served\n")
         }
     }
@@ -46,28 +26,31 @@ import ToroTesting
         #expect(bench.clock.pendingTimers == 0)
     }
 
-    /// A hundred clients that have connected while there was memory for them.
-    @Core private func crowd(_ bench: Bench) async -> [InMemoryStream] {
+    /// A hundred clients that have connected while there was memory for them, and ask all at once
+    /// when so much of it is left.
+    @Core private func rush(
+        _ bench: Bench, _ machine: Machine, room: Int
+    ) async -> [InMemoryStream] {
         let clients = (0..<100).map { _ in bench.port.connect() }
+        await bench.settle()
+        machine.room = room
+        for client in clients { client.inject(Self.request) }
         await bench.settle()
         return clients
     }
 
     /// Each is served, and never more at a time than there is memory for.
     @Test @Core func requestsWaitForOneAnothersMemory() async {
-        let machine = Machine(room: 1 << 20)
+        let machine = Machine()
         let bench = bench(machine)
-        let clients = await crowd(bench)
         // For some twenty exchanges of 4 KiB, beside what is left for drivers and blocks.
-        machine.room = (128 + 80) << 10
-        for client in clients { client.inject(Self.request) }
-        await bench.settle()
-        #expect((8...20).contains(machine.peak), "\(machine.peak)")
-        while !machine.gates.isEmpty {
-            machine.openGates()
+        let clients = await rush(bench, machine, room: (128 + 80) << 10)
+        #expect((8...20).contains(machine.meter.peak), "\(machine.meter.peak)")
+        while !machine.meter.gates.isEmpty {
+            machine.meter.openGates()
             await bench.settle()
         }
-        #expect((8...20).contains(machine.peak), "\(machine.peak)")
+        #expect((8...20).contains(machine.meter.peak), "\(machine.meter.peak)")
         for client in clients {
             #expect(await bench.rest(client).hasSuffix("served\n"))
             client.close()
@@ -77,19 +60,16 @@ import ToroTesting
 
     /// Memory that comes back elsewhere is noticed; until then a few go on in any case.
     @Test @Core func memoryThatComesBackIsNoticed() async {
-        let machine = Machine(room: 1 << 20)
+        let machine = Machine()
         let bench = bench(machine)
-        let clients = await crowd(bench)
-        machine.room = 1 << 10
-        for client in clients { client.inject(Self.request) }
-        await bench.settle()
-        #expect(machine.peak == 8)
+        let clients = await rush(bench, machine, room: 1 << 10)
+        #expect(machine.meter.peak == 8)
         await bench.clock.advance(by: .seconds(5))
-        #expect(machine.peak == 8)
+        #expect(machine.meter.peak == 8)
         machine.room = 1 << 20
         await bench.clock.advance(by: .milliseconds(50))
-        #expect(machine.peak == 100)
-        machine.openGates()
+        #expect(machine.meter.peak == 100)
+        machine.meter.openGates()
         for client in clients {
             #expect(await bench.rest(client).hasSuffix("served\n"))
             client.close()
@@ -99,22 +79,19 @@ import ToroTesting
 
     /// Who finds no memory in time hears 503 if there is a little for that, and the end in any case.
     @Test(arguments: [true, false]) @Core func whoWaitsTooLongIsRefused(hasRoom: Bool) async {
-        let machine = Machine(room: 1 << 20)
+        let machine = Machine()
         let bench = bench(machine)
-        let clients = await crowd(bench)
-        machine.room = hasRoom ? 128 << 10 : 1 << 10
-        for client in clients { client.inject(Self.request) }
-        await bench.settle()
+        let clients = await rush(bench, machine, room: hasRoom ? 128 << 10 : 1 << 10)
         await bench.clock.advance(by: .milliseconds(9_900))
         #expect(clients.allSatisfy { $0.pendingBytes == 0 && !$0.isAtEnd })
         await bench.clock.advance(by: .milliseconds(200))
-        #expect(machine.peak == 8)
+        #expect(machine.meter.peak == 8)
         for client in clients[8...] {
             let answer = await bench.rest(client)
             #expect(hasRoom ? answer.hasPrefix("HTTP/1.1 503 ") : answer.isEmpty)
             #expect(client.isAtEnd && !client.wasReset)
         }
-        machine.openGates()
+        machine.meter.openGates()
         for client in clients[..<8] {
             #expect(await bench.rest(client).hasSuffix("served\n"))
         }
@@ -124,15 +101,12 @@ import ToroTesting
 
     /// A cancelled server leaves nobody in the queue.
     @Test @Core func whoWaitsIsCancelled() async {
-        let machine = Machine(room: 1 << 20)
+        let machine = Machine()
         let bench = bench(machine)
-        let clients = await crowd(bench)
-        machine.room = 1 << 10
-        for client in clients { client.inject(Self.request) }
-        await bench.settle()
+        let clients = await rush(bench, machine, room: 1 << 10)
         async let error = bench.cancel()
         await bench.settle()
-        machine.openGates()
+        machine.meter.openGates()
         #expect(await error == .cancelled)
         #expect(bench.clock.pendingTimers == 0)
         for client in clients { client.close() }
@@ -140,7 +114,7 @@ import ToroTesting
 
     /// A head that is late hears 408 if there is a little memory for that.
     @Test(arguments: [true, false]) @Core func lastWordsTakeMemoryToo(hasRoom: Bool) async {
-        let machine = Machine(room: 1 << 20)
+        let machine = Machine()
         let bench = bench(machine)
         let client = bench.port.connect()
         client.inject(Array("GET /".utf8))

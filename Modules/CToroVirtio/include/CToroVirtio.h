@@ -6,15 +6,15 @@
 #include <stdint.h>
 
 // Always: the optimizer inlines no freestanding C into Swift of its own accord.
-#define TORO_INLINE static inline __attribute__((always_inline))
+#define TORO_VIRTIO_INLINE static inline __attribute__((always_inline))
 
-TORO_INLINE uint16_t toro_virtio_load16(const void *_Nonnull at) {
+TORO_VIRTIO_INLINE uint16_t toro_virtio_load16(const void *_Nonnull at) {
     return __atomic_load_n((const uint16_t *)at, __ATOMIC_ACQUIRE);
 }
-TORO_INLINE void toro_virtio_store16(void *_Nonnull at, uint16_t value) {
+TORO_VIRTIO_INLINE void toro_virtio_store16(void *_Nonnull at, uint16_t value) {
     __atomic_store_n((uint16_t *)at, value, __ATOMIC_RELEASE);
 }
-TORO_INLINE uint32_t toro_virtio_load32(const void *_Nonnull at) {
+TORO_VIRTIO_INLINE uint32_t toro_virtio_load32(const void *_Nonnull at) {
     return __atomic_load_n((const uint32_t *)at, __ATOMIC_RELAXED);
 }
-TORO_INLINE void toro_virtio_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+TORO_VIRTIO_INLINE void toro_virtio_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }

@@ -185,21 +185,18 @@ import ToroCore
     /// was read.
     private func check() async {
         let lastTry = service.clock.now + patience
-        var isOver = false
-        while !isOver {
-            isOver = true
+        while true {
             do throws(FileError) {
                 let now = try await file.currentAttributes()
                 if !now.isSameVersion(as: attributes) {
                     newVersion = now
                     failure = .incompleteBody
                 }
+                break
             } catch {
-                if error.isScarcity, await waitForMemory(until: lastTry) {
-                    isOver = false
-                } else {
-                    failure = failure ?? (error.isScarcity ? .outOfMemory : .incompleteBody)
-                }
+                if error.isScarcity, await waitForMemory(until: lastTry) { continue }
+                failure = failure ?? (error.isScarcity ? .outOfMemory : .incompleteBody)
+                break
             }
         }
         // A client that reads slowly is no reason to keep the host's descriptors.

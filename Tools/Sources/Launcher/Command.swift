@@ -30,6 +30,14 @@ public enum Command {
         return find(name)
     }
 
+    /// The path of the program that leaves symbols out.
+    static func objcopy() throws(LaunchError) -> String {
+        guard let path = findTool("llvm-objcopy") ?? find("objcopy") else {
+            throw .missing("llvm-objcopy is not in PATH; it comes with the Swift toolchain")
+        }
+        return path
+    }
+
     /// Runs a program and captures what it writes, standard error included; ended with SIGKILL
     /// after `limit` seconds. All that it has started ends with it, and it ends with this thread.
     ///

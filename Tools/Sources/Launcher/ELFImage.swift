@@ -64,14 +64,10 @@ struct ELFImage {
 
     /// The functions and objects of the symbol table, one for each address.
     var symbols: [Symbol] {
-        guard let table = sections.first(where: { $0.type == 2 }), table.link < sections.count,
-            table.size <= bytes.count
-        else { return [] }
-        let strings = sections[Int(table.link)]
+        guard let (entries, strings) = table(ofType: 2, of: 24) else { return [] }
         var found: [UInt64: Symbol] = [:]
-        for index in 0..<table.size / 24 {
-            let (entry, overflow) = table.offset.addingReportingOverflow(index * 24)
-            guard !overflow, let name = ELFImage.number(bytes, entry, 4),
+        for entry in entries {
+            guard let name = ELFImage.number(bytes, entry, 4),
                 let info = ELFImage.number(bytes, entry + 4, 1), info & 15 == 1 || info & 15 == 2,
                 let section = ELFImage.number(bytes, entry + 6, 2), section < sections.count,
                 let address = ELFImage.number(bytes, entry + 8, 8),
@@ -116,17 +112,28 @@ struct ELFImage {
 
     /// The shared libraries that a program says it needs.
     var neededLibraries: [String] {
-        guard let table = sections.first(where: { $0.type == 6 }), table.link < sections.count,
-            table.size <= bytes.count
-        else { return [] }
-        let strings = sections[Int(table.link)]
-        return (0..<table.size / 16).compactMap { index in
-            let (entry, overflow) = table.offset.addingReportingOverflow(index * 16)
-            guard !overflow, ELFImage.number(bytes, entry, 8) == 1,
+        guard let (entries, strings) = table(ofType: 6, of: 16) else { return [] }
+        return entries.compactMap { entry in
+            guard ELFImage.number(bytes, entry, 8) == 1,
                 let name = ELFImage.number(bytes, entry + 8, 8)
             else { return nil }
             return ELFImage.text(bytes, strings, name)
         }
+    }
+
+    /// Where the entries of the first table of a type are, each of `size` bytes, and the section of
+    /// its strings. An entry may lie outside of the file.
+    private func table(
+        ofType type: UInt64, of size: UInt64
+    ) -> (entries: [UInt64], strings: Section)? {
+        guard let table = sections.first(where: { $0.type == type }), table.link < sections.count,
+            table.size <= bytes.count
+        else { return nil }
+        let entries = (0..<table.size / size).compactMap { index in
+            let (entry, overflow) = table.offset.addingReportingOverflow(index * size)
+            return overflow ? nil : entry
+        }
+        return (entries, sections[Int(table.link)])
     }
 
     /// Whether both are one program, with its symbols or without: the same entry, and the same bytes

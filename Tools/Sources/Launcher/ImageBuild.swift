@@ -89,9 +89,7 @@ public struct ImageBuild: Sendable {
 
     /// Makes the image of a program: without its symbols, and with its manifest.
     private func image(of symbols: String, _ manifest: Manifest) throws(LaunchError) -> Image {
-        guard let strip = Command.findTool("llvm-objcopy") ?? Command.find("objcopy") else {
-            throw .missing("llvm-objcopy is not in PATH; it comes with the Swift toolchain")
-        }
+        let strip = try Command.objcopy()
         let (path, note) = (symbols + ".image", symbols + ".note")
         guard
             FileManager.default.createFile(

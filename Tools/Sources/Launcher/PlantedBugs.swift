@@ -38,7 +38,7 @@ public struct PlantedBugs: Sendable {
     /// The bugs that Toro's `Tests/planted-bugs.json` lists.
     public init(root: String) throws(LaunchError) {
         copy = SourceCopy(of: root, in: root + "/.build/toro/planted")
-        swift = try SwiftCommand(temporary: copy.folder + "/.build/tmp")
+        swift = try SwiftCommand(temporary: copy.folder + "/tmp")
         let list = root + "/Tests/planted-bugs.json"
         guard let data = FileManager.default.contents(atPath: list) else {
             throw LaunchError("\(list) is missing")

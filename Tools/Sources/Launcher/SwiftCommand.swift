@@ -8,8 +8,9 @@ public struct SwiftCommand: Sendable {
     public let path: String
     private let temporary: String?
 
-    /// The one in `PATH`. Its temporary files are in the folder `temporary`, which one call at a time
-    /// has, and from which the next call removes what a killed one has left; or else in a new folder.
+    /// The one in `PATH`. Its temporary files are in the folder `temporary`, of which only the last
+    /// part need not be there, and which one call at a time has: the next one removes what a killed
+    /// one has left. Without that they are in a new folder.
     public init(_ name: String = "swift", temporary: String? = nil) throws(LaunchError) {
         guard let path = Command.find(name) else {
             throw .missing("\(name) is not in PATH: install Swift 6.3 from swift.org/install")
@@ -29,8 +30,7 @@ public struct SwiftCommand: Sendable {
         _ arguments: [String], setting variables: [String] = [], limit: Double = 900,
         onOutput: ([UInt8]) -> Void = { _ in }
     ) throws(LaunchError) -> Finished {
-        let folder =
-            if let temporary { try TemporaryFolder(anew: temporary) } else { try TemporaryFolder() }
+        let folder = try makeTemporary()
         defer { folder.remove() }
         let ended = try Command.capture(
             "/usr/bin/env", ["TMPDIR=" + folder.path] + variables + [path] + arguments,
@@ -44,5 +44,14 @@ public struct SwiftCommand: Sendable {
             \(path) cannot start: \(words.isEmpty ? "it says nothing" : words)
             Swift's own needs are listed at https://www.swift.org/install/linux
             """)
+    }
+
+    private func makeTemporary() throws(LaunchError) -> TemporaryFolder {
+        guard let temporary else { return try TemporaryFolder() }
+        do throws(HostFile.Failure) {
+            return try TemporaryFolder(anew: temporary)
+        } catch {
+            throw LaunchError("cannot write to \(temporary): \(error.reason)")
+        }
     }
 }

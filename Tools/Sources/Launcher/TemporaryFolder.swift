@@ -31,15 +31,10 @@ public struct TemporaryFolder: Sendable {
     }
 
     /// The folder with this path, without what may be in it.
-    init(anew path: String) throws(LaunchError) {
+    init(anew path: String) throws(HostFile.Failure) {
         self.path = path
         remove()
-        do {
-            try FileManager.default.createDirectory(
-                atPath: path, withIntermediateDirectories: true)
-        } catch {
-            throw LaunchError("cannot write to \(path): \(error.localizedDescription)")
-        }
+        try HostFile.makeFolder(path, mode: 0o700)
     }
 
     /// Removes it and all that is in it.

@@ -28,7 +28,7 @@ public struct ToolPackage {
     public func write(to output: String) throws(LaunchError) -> String {
         let folder = output.hasSuffix("/") ? output : output + "/"
         let target = isFolder(output) ? folder + name + ".tar.gz" : output
-        let staging = try StagingFolder(beside: target)
+        let staging = try stagingFolder(beside: target)
         defer { staging.remove() }
         let content = staging.path + "/" + name
         do throws(HostFile.Failure) {
@@ -70,10 +70,7 @@ public struct ToolPackage {
                 "\(source) needs the toolchain's \(toolchains.sorted().joined(separator: ", ")): "
                     + "./toro builds one that does not")
         }
-        guard let strip = Command.findTool("llvm-objcopy") ?? Command.find("objcopy") else {
-            throw .missing("llvm-objcopy is not in PATH; it comes with the Swift toolchain")
-        }
-        let ended = try Command.capture(strip, ["--strip-all", source, target])
+        let ended = try Command.capture(try Command.objcopy(), ["--strip-all", source, target])
         guard ended.status == 0 else {
             throw LaunchError("cannot copy \(source): " + ended.output)
         }
@@ -96,20 +93,13 @@ public struct ToolPackage {
     }
 
     /// A folder for what is being made, in the file system where it is to be.
-    private struct StagingFolder {
-        let path: String
-
-        init(beside target: String) throws(LaunchError) {
-            let folder = (target as NSString).deletingLastPathComponent
-            path = (folder.isEmpty ? "." : folder) + "/.toro-package-\(getpid())"
-            remove()
-            do throws(HostFile.Failure) {
-                try HostFile.makeFolder(path, mode: 0o700)
-            } catch {
-                throw LaunchError("cannot write beside \(target): \(error.reason)")
-            }
+    private func stagingFolder(beside target: String) throws(LaunchError) -> TemporaryFolder {
+        let folder = (target as NSString).deletingLastPathComponent
+        do throws(HostFile.Failure) {
+            return try TemporaryFolder(
+                anew: (folder.isEmpty ? "." : folder) + "/.toro-package-\(getpid())")
+        } catch {
+            throw LaunchError("cannot write beside \(target): \(error.reason)")
         }
-
-        func remove() { try? FileManager.default.removeItem(atPath: path) }
     }
 }

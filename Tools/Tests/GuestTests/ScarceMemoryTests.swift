@@ -17,13 +17,8 @@ import ToroTesting
         let guest = try RunningGuest(
             sharing: folder.path, memory: "4M", environment: [("SENDTIME", "20")])
         defer { guest.end() }
-        let readers = try (0..<100).map { _ in try ClientSocket(port: guest.port) }
-        for reader in readers { _ = reader.send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n") }
-        let clients = try (0..<800).map { _ in try ClientSocket(port: guest.port) }
-        for client in clients { _ = client.send("GET /fi") }
-        for client in clients {
-            _ = client.send("le HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-        }
+        let (readers, clients) = try greedyClients(of: guest)
+        for client in clients { _ = client.send(Self.rest) }
         var refused = 0
         for client in clients {
             let answer = client.receiveAll()
@@ -51,18 +46,13 @@ import ToroTesting
         let guest = try RunningGuest(
             sharing: folder.path, memory: "4M", environment: [("SENDTIME", "10")])
         defer { guest.end() }
-        let readers = try (0..<100).map { _ in try ClientSocket(port: guest.port) }
-        for reader in readers { _ = reader.send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n") }
-        let clients = try (0..<800).map { _ in try ClientSocket(port: guest.port) }
-        for client in clients { _ = client.send("GET /fi") }
+        let (readers, clients) = try greedyClients(of: guest)
         // The guest takes as many as it has memory for.
         try await Task.sleep(for: .seconds(2))
         let daemons = guest.processes.filter { $0.name.contains("virtiofsd") }
         #expect(!daemons.isEmpty)
         for daemon in daemons { kill(daemon.pid, SIGSTOP) }
-        for client in clients {
-            _ = client.send("le HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-        }
+        for client in clients { _ = client.send(Self.rest) }
         try await Task.sleep(for: .seconds(1))
         for daemon in daemons { kill(daemon.pid, SIGCONT) }
         for client in clients {
@@ -74,6 +64,20 @@ import ToroTesting
         for reader in readers { reader.close() }
         try await guest.settle()
         for _ in 0..<20 { #expect(try await guest.get("/file").body == Array("alpha".utf8)) }
+    }
+
+    /// What the half requests of greedy clients lack.
+    private static let rest = "le HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
+
+    /// Clients that ask for a large file and read nothing, and more with half a request each.
+    @Core private func greedyClients(
+        of guest: RunningGuest
+    ) throws -> (readers: [ClientSocket], halves: [ClientSocket]) {
+        let readers = try (0..<100).map { _ in try ClientSocket(port: guest.port) }
+        for reader in readers { _ = reader.send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n") }
+        let halves = try (0..<800).map { _ in try ClientSocket(port: guest.port) }
+        for client in halves { _ = client.send("GET /fi") }
+        return (readers, halves)
     }
 
     /// Whether an answer says that the server is busy, or that a head was half for too long.
