@@ -6,80 +6,6 @@ import ToroTesting
 
 /// `toro run --watch`: what is saved is served, and no client is lost on the way.
 @Suite(.serialized) struct WatchTests {
-    /// A package whose service answers with the words that a module of its own has.
-    private final class Package {
-        let folder: TestFolder
-        var path: String { folder.path + "/talk" }
-
-        init() throws {
-            folder = try TestFolder()
-            try write(
-                """
-                // swift-tools-version: 6.2
-                import PackageDescription
-                let package = Package(
-                    name: "Talk", dependencies: [.package(name: "toro", path: "\(Images.root)")],
-                    targets: [
-                        .target(name: "Words"),
-                        .executableTarget(
-                            name: "TalkVM",
-                            dependencies: [
-                                "Words", .product(name: "ToroCore", package: "toro"),
-                                .product(name: "ToroHTTP", package: "toro"),
-                                .product(name: "ToroMicroVM", package: "toro"),
-                                .product(name: "ToroVsock", package: "toro"),
-                            ]),
-                    ],
-                    swiftLanguageModes: [.v6])
-                """, "Package.swift")
-            try write(
-                #"{"product": "TalkVM", "ports": [{"guest": 80, "purpose": "talk"}]}"#, "toro.json")
-            try say("first")
-            try serve(Package.answering)
-        }
-
-        static let answering = """
-            try await HTTPServer { (_) async throws(HTTPError) in HTTPResponse(words()) }.serve(port)
-            """
-
-        func say(_ word: String) throws {
-            try write(
-                "public func words() -> StaticString { \"\(word)\" }\n", "Sources/Words/Words.swift"
-            )
-        }
-
-        /// Has the service do something.
-        func serve(_ body: String) throws {
-            try write(
-                """
-                import ToroCore
-                import ToroHTTP
-                import ToroMicroVM
-                import ToroVsock
-                import Words
-
-                struct Talk<Port: Listener>: Microservice {
-                    let port: Port
-                    func run() async throws(HTTPServerError) { \(body) }
-                }
-                @main struct Appliance: MicroVMAppliance {
-                    static func wire(_ vm: MicroVM) async throws(WiringError) -> some Microservice {
-                        Talk(port: try vm.vsock().listen(80))
-                    }
-                }
-                """, "Sources/TalkVM/Appliance.swift")
-        }
-
-        /// Saves as most editors do: under another name first.
-        func write(_ text: String, _ name: String) throws {
-            let file = path + "/" + name
-            try FileManager.default.createDirectory(
-                atPath: (file as NSString).deletingLastPathComponent,
-                withIntermediateDirectories: true)
-            try text.write(toFile: file, atomically: true, encoding: .utf8)
-        }
-    }
-
     /// Clients that ask without end, on a thread of their own.
     private final class Clients: @unchecked Sendable {
         // SAFETY (@unchecked): all is only touched under the condition's lock.
@@ -185,7 +111,7 @@ import ToroTesting
     /// Saves a word and waits for it. A guest that a busy host gives no time to start is given up, and
     /// the next save boots another.
     private func change(
-        _ package: Package, to word: String, _ clients: Clients, _ run: ToroProcess
+        _ package: TestPackage, to word: String, _ clients: Clients, _ run: ToroProcess
     ) throws {
         for _ in 0..<2 {
             try package.say(word)
@@ -195,7 +121,7 @@ import ToroTesting
     }
 
     @Test func whatIsSavedIsServed() throws {
-        let package = try Package()
+        let package = try TestPackage(.web)
         // Not within the time that a run has for what it says next.
         _ = try ImageBuild(root: Images.root, configuration: .debug).build(package: package.path)
         let run = try ToroProcess(["run", package.path, "--watch", "--publish", "0:80"])
@@ -223,7 +149,7 @@ import ToroTesting
 
         // What is saved at once is built at once: that is two files, one of them twice.
         let before = count("booting", in: run)
-        try package.serve(Package.answering)
+        try package.serve()
         try package.say("fourth")
         try package.say("fifth")
         #expect(clients.hear("fifth"), "\(run.output)")
@@ -231,17 +157,12 @@ import ToroTesting
         #expect(boots <= 2, "\(run.output)")
 
         // So is what the image is built with, and a file that was not there before.
-        let manifest = try String(contentsOfFile: package.path + "/Package.swift", encoding: .utf8)
         try package.write(
             "#if LOUD\npublic func more() -> StaticString { \"SIXTH\" }\n#endif\n",
             "Sources/Words/More/More.swift")
         try package.write(
             "public func words() -> StaticString { more() }\n", "Sources/Words/Words.swift")
-        try package.write(
-            manifest.replacingOccurrences(
-                of: ".target(name: \"Words\")",
-                with: ".target(name: \"Words\", swiftSettings: [.define(\"LOUD\")])"),
-            "Package.swift")
+        try package.defineLoud()
         #expect(clients.hear("SIXTH"), "\(run.output)")
 
         #expect(clients.end() == [])
