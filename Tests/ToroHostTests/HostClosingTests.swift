@@ -30,7 +30,7 @@ import ToroTesting
     @Test(arguments: [4, 8, 12]) @Core func aRefusedUploadHearsWhy(megabytes: Int) async throws {
         let (listener, server) = try refuser()
         for (length, status) in [(megabytes << 20, 405), (64 << 20, 413)] {
-            let client = try HostStream.connect(port: listener.port)
+            let client = try await HostStream.connect(port: listener.port)
             try await send(
                 "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: \(length)\r\n\r\n", on: client)
             let piece = String(repeating: "x", count: 1 << 20)
@@ -55,7 +55,7 @@ import ToroTesting
                 HTTPResponse(type: "x/y", bytes: [UInt8](repeating: 7, count: size))
             }.serve(listener)
         }
-        let client = try HostStream.connect(port: listener.port)
+        let client = try await HostStream.connect(port: listener.port)
         try await send("GET / HTTP/1.1\r\nHost: h\r\n\r\n", on: client)
         var count = 0
         var pauses = 0
@@ -76,7 +76,7 @@ import ToroTesting
     @Core private func pair() async throws -> (HostStream, HostStream) {
         let listener = try HostListener(port: 0)
         defer { listener.close() }
-        let client = try HostStream.connect(port: listener.port)
+        let client = try await HostStream.connect(port: listener.port)
         return (try await listener.accept(), client)
     }
 

@@ -72,7 +72,7 @@ final class Folder {
         let listener = try HostListener(port: 0)
         defer { listener.close() }
         let conformance = ByteStreamConformance { () -> (HostStream, HostStream)? in
-            guard let client = try? HostStream.connect(port: listener.port),
+            guard let client = try? await HostStream.connect(port: listener.port),
                 let server = try? await listener.accept()
             else { return nil }
             return (server, client)
@@ -89,7 +89,7 @@ final class Folder {
         let listener = try HostListener(port: 0)
         let files = try HostFolder(folder.path)
         let server = Task { @Core in try? await HTTPServer(files: files).serve(listener) }
-        let conformance = HTTPConformance { try? HostStream.connect(port: listener.port) }
+        let conformance = HTTPConformance { try? await HostStream.connect(port: listener.port) }
         for failure in await conformance.run() { Issue.record("\(failure)") }
         #expect(conformance.checks > 250)
         listener.close()

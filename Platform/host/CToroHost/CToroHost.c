@@ -116,6 +116,17 @@ int32_t toro_host_connect(const char *host, uint16_t port) {
     return -error;
 }
 
+int32_t toro_host_connected(int32_t socket) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    if (getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &length) != 0) return -errno;
+    if (error != 0) return -error;
+    struct sockaddr_storage peer;
+    length = sizeof peer;
+    if (getpeername(socket, (struct sockaddr *)&peer, &length) == 0) return 0;
+    return errno == ENOTCONN ? -EINPROGRESS : -errno;
+}
+
 void toro_host_raise_file_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;

@@ -12,7 +12,7 @@ import ToroProcess
     var isClosed = false
     var isFinished = false
     /// The system tells of a reset once; afterwards a receive would look like the peer's end.
-    private var wasReset = false
+    var wasReset = false
     /// The bytes that the system has taken, and those that had left when the socket was closed.
     var accepted: UInt64 = 0
     var acknowledged: UInt64 = 0
@@ -20,17 +20,6 @@ import ToroProcess
     var linger = HostLinger()
 
     init(_ file: Int32) { readiness = HostReadiness(file) }
-
-    /// Connects to a TCP port, loopback unless a host is named.
-    public static func connect(
-        host: String = "127.0.0.1", port: UInt16
-    ) throws(StreamError) -> HostStream {
-        _ = HostCore.shared
-        // SAFETY: the name is a C string for the call.
-        let file = unsafe toro_host_connect(host, port)
-        guard file >= 0 else { throw .reset }
-        return HostStream(file)
-    }
 
     /// The next bytes; see ``ToroCore/ByteStream``.
     public func receive() async throws(StreamError) -> IOBuffer? {

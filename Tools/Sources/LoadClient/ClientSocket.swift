@@ -34,7 +34,7 @@ public final class ClientSocket {
     public init(port: UInt16, address last: UInt8 = 1) throws(ClientError) {
         file = socket(
             AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        guard file >= 0 else { throw ClientError("no socket: errno \(errno)") }
+        guard file >= 0 else { throw ClientError("no socket: \(reason(errno))") }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = port.bigEndian
@@ -48,7 +48,7 @@ public final class ClientSocket {
         guard result == 0 else {
             let code = errno
             Glibc.close(file)
-            throw ClientError("cannot connect to port \(port): errno \(code)")
+            throw ClientError("cannot connect to port \(port): \(reason(code))")
         }
         _ = fcntl(file, F_SETFL, O_NONBLOCK)
         var one: Int32 = 1
@@ -136,4 +136,10 @@ public final class ClientSocket {
         // SAFETY: one structure, which outlives the call.
         return unsafe poll(&wait, 1, Int32(limit * 1000)) > 0
     }
+}
+
+/// What an errno means.
+private func reason(_ code: Int32) -> String {
+    // SAFETY: strerror returns a C string, which is copied at once.
+    unsafe String(cString: strerror(code))
 }

@@ -14,7 +14,7 @@ import ToroTesting
         defer { guest.end() }
         var stalled: [HostStream] = []
         for index in 0..<50 {
-            let stream = try HostStream.connect(port: guest.port)
+            let stream = try await HostStream.connect(port: guest.port)
             // Some never send, some stop within a head, some never read their answers.
             if index % 3 == 1 { try await stream.send("GET /a.t") }
             if index % 3 == 2 {
@@ -34,7 +34,7 @@ import ToroTesting
         try folder.make(HTTPSite.recipe)
         let guest = try RunningGuest(sharing: folder.path)
         defer { guest.end() }
-        let slow = try HostStream.connect(port: guest.port)
+        let slow = try await HostStream.connect(port: guest.port)
         defer { slow.close() }
         let answer = Task { @Core in await HTTPAnswerReader(slow).next() }
         let head = "GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -66,7 +66,7 @@ import ToroTesting
         var silent: [HostStream] = []
         defer { for stream in silent { stream.close() } }
         for _ in 0..<2_500 {
-            silent.append(try HostStream.connect(port: guest.port))
+            silent.append(try await HostStream.connect(port: guest.port))
             if !words.isEmpty { try await silent[silent.count - 1].send(words) }
         }
         let begin = Date()

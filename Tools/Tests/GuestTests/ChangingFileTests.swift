@@ -49,7 +49,7 @@ import ToroTesting
         var (whole, cut, refused) = (0, 0, 0)
         let end = Date(timeIntervalSinceNow: Patience.seconds)
         while whole < 100, Date() < end {
-            let stream = try HostStream.connect(port: guest.port)
+            let stream = try await HostStream.connect(port: guest.port)
             defer { stream.close() }
             try await stream.send("GET /f HTTP/1.1\r\nHost: h\r\n\r\n")
             guard let answer = await HTTPAnswerReader(stream).next() else {

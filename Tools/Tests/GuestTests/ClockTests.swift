@@ -11,7 +11,7 @@ import ToroTesting
 
     /// A busy machine may rest longer between two looks than a connection may: each has its own.
     @Core private func look(_ guest: RunningGuest) async throws -> Look {
-        let stream = try HostStream.connect(port: guest.port)
+        let stream = try await HostStream.connect(port: guest.port)
         defer { stream.close() }
         var best: Look = (0, 0, .max)
         for _ in 0..<50 {

@@ -86,12 +86,12 @@ import ToroTesting
             return try #require(UInt16(words[place.upperBound...].prefix { $0.isNumber }))
         }
         let answer = try await {
-            let stream = try HostStream.connect(port: try port(behind: "ready: "))
+            let stream = try await HostStream.connect(port: try port(behind: "ready: "))
             defer { stream.close() }
             return try await stream.get("/a.txt")
         }()
         #expect(answer.status == 200)
-        let stream = try HostStream.connect(port: try port(behind: "its port 81"))
+        let stream = try await HostStream.connect(port: try port(behind: "its port 81"))
         defer { stream.close() }
         // Whether the request still leaves is a matter of time.
         try? await stream.send("GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n")

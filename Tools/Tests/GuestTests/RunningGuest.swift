@@ -99,7 +99,7 @@ final class RunningGuest: @unchecked Sendable {
 
     /// A figure that the guest reports about itself.
     @Core func figure(_ name: String) async throws -> Int {
-        let stream = try HostStream.connect(port: port)
+        let stream = try await HostStream.connect(port: port)
         defer { stream.close() }
         return try await stream.figure(name)
     }
@@ -120,7 +120,7 @@ final class RunningGuest: @unchecked Sendable {
 
     /// The answer to a GET on a connection of its own.
     @Core func get(_ target: String) async throws -> HTTPAnswer {
-        let stream = try HostStream.connect(port: port)
+        let stream = try await HostStream.connect(port: port)
         defer { stream.close() }
         return try await stream.get(target)
     }

@@ -48,7 +48,7 @@ import ToroTesting
 
     /// Whether the site at `port` has this page and its style sheet, byte for byte.
     @Core private func expectSite(_ folder: String, at port: UInt16) async throws {
-        let stream = try HostStream.connect(port: port)
+        let stream = try await HostStream.connect(port: port)
         defer { stream.close() }
         for (target, file) in [("/", "index.html"), ("/style.css", "style.css")] {
             let answer = try await stream.get(target)
@@ -121,14 +121,14 @@ import ToroTesting
             isThere = (try? await answers(port)) ?? false
         }
         #expect(isThere)
-        let conformance = HTTPConformance { try? HostStream.connect(port: port) }
+        let conformance = HTTPConformance { try? await HostStream.connect(port: port) }
         for failure in await conformance.run() { Issue.record("\(failure)") }
         #expect(conformance.checks > 250)
     }
 
     /// Whether somebody listens at `port` and answers.
     @Core private func answers(_ port: UInt16) async throws -> Bool {
-        let stream = try HostStream.connect(port: port)
+        let stream = try await HostStream.connect(port: port)
         defer { stream.close() }
         try await stream.send("GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n")
         return await HTTPAnswerReader(stream).next()?.status == 200

@@ -94,12 +94,12 @@ import ToroTesting
         var clients: [HostStream] = []
         defer { for client in clients { client.close() } }
         var figures: [Int] = []
-        let asking = try HostStream.connect(port: guest.port)
+        let asking = try await HostStream.connect(port: guest.port)
         defer { asking.close() }
         // The first hundred warm up: tables grow.
         for round in 0..<3 {
             for _ in 0..<100 {
-                let client = try HostStream.connect(port: guest.port)
+                let client = try await HostStream.connect(port: guest.port)
                 clients.append(client)
                 try await client.send("GET /a.t")
             }
@@ -115,7 +115,7 @@ import ToroTesting
 
     /// The status of an answer with a file, 0 for none, and the length of what came of it.
     @Core private func ask(_ target: String, of guest: RunningGuest) async -> (Int, Int) {
-        guard let stream = try? HostStream.connect(port: guest.port) else { return (0, 0) }
+        guard let stream = try? await HostStream.connect(port: guest.port) else { return (0, 0) }
         defer { stream.close() }
         var head: [UInt8] = []
         var count = 0
@@ -170,7 +170,7 @@ import ToroTesting
         var clients: [HostStream] = []
         defer { for client in clients { client.close() } }
         for _ in 0..<200 {
-            let client = try HostStream.connect(port: guest.port)
+            let client = try await HostStream.connect(port: guest.port)
             clients.append(client)
             _ = try? await client.send(half)
         }

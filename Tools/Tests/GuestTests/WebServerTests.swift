@@ -12,7 +12,7 @@ import ToroTesting
         try folder.make(HTTPSite.recipe)
         let guest = try RunningGuest(sharing: folder.path)
         defer { guest.end() }
-        let conformance = HTTPConformance { try? HostStream.connect(port: guest.port) }
+        let conformance = HTTPConformance { try? await HostStream.connect(port: guest.port) }
         for failure in await conformance.run() { Issue.record("\(failure)") }
         #expect(conformance.checks > 250)
     }
@@ -21,7 +21,7 @@ import ToroTesting
         let tree = "/usr/share/doc"
         let guest = try RunningGuest(sharing: tree)
         defer { guest.end() }
-        let stream = try HostStream.connect(port: guest.port)
+        let stream = try await HostStream.connect(port: guest.port)
         defer { stream.close() }
         let root = URL(fileURLWithPath: tree)
         let files = try #require(FileManager.default.enumerator(atPath: tree))
@@ -76,7 +76,7 @@ import ToroTesting
         let guest = try RunningGuest(sharing: folder.path, memory: "16M")
         defer { guest.end() }
         let before = try await guest.figure("copied")
-        let stream = try HostStream.connect(port: guest.port)
+        let stream = try await HostStream.connect(port: guest.port)
         defer { stream.close() }
         try await stream.send("GET /large HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
         let received = try await stream.rest()
@@ -97,7 +97,7 @@ import ToroTesting
         }
         let guest = try RunningGuest(sharing: folder.path)
         defer { guest.end() }
-        let stream = try HostStream.connect(port: guest.port)
+        let stream = try await HostStream.connect(port: guest.port)
         defer { stream.close() }
         for size in sizes {
             let first = try await stream.figure("copied")
@@ -125,7 +125,7 @@ import ToroTesting
         let answer = try await guest.get("/file")
         #expect(answer.body == bytes)
         // A body nobody asked for goes the other way.
-        let stream = try HostStream.connect(port: guest.port)
+        let stream = try await HostStream.connect(port: guest.port)
         defer { stream.close() }
         let text = String(repeating: "x", count: 60_000)
         for _ in 0..<20 {
@@ -142,7 +142,7 @@ import ToroTesting
         let guest = try RunningGuest(
             sharing: folder.path, environment: [("CREDIT", "4096")], bufferSize: 4096)
         defer { guest.end() }
-        let stream = try HostStream.connect(port: guest.port)
+        let stream = try await HostStream.connect(port: guest.port)
         defer { stream.close() }
         // A prime length: the bytes of a block are never at the same place in a packet again.
         let (length, count) = (65_521, 1_527)
@@ -221,7 +221,7 @@ import ToroTesting
         let before = try await guest.figure("interrupts")
         let clients = (0..<64).map { _ in
             Task { @Core in
-                let stream = try HostStream.connect(port: guest.port)
+                let stream = try await HostStream.connect(port: guest.port)
                 defer { stream.close() }
                 for _ in 0..<50 { #expect(try await stream.get("/a.txt").status == 200) }
             }
@@ -245,7 +245,7 @@ import ToroTesting
         var streams: [HostStream] = []
         defer { for stream in streams { stream.close() } }
         for _ in 0..<count {
-            let stream = try HostStream.connect(port: guest.port)
+            let stream = try await HostStream.connect(port: guest.port)
             streams.append(stream)
             #expect(try await stream.get("/a.txt").status == 200)
         }

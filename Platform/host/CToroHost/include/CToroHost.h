@@ -29,6 +29,10 @@ int32_t toro_host_listen(const char *_Nonnull host, uint16_t port, int32_t backl
                          uint16_t *_Nonnull bound);
 /// Begins to connect to a TCP address. As `toro_host_listen`.
 int32_t toro_host_connect(const char *_Nonnull host, uint16_t port);
+
+/// Whether a socket that began to connect is connected: 0, or a negative errno, -EINPROGRESS while
+/// the peer has not answered. An error is told once.
+int32_t toro_host_connected(int32_t socket);
 /// Lets the process have as many descriptors as the system allows it.
 void toro_host_raise_file_limit(void);
 /// Accepts a connection, non-blocking. A negative errno if there is none.
