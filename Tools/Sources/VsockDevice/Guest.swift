@@ -1,4 +1,3 @@
-import DequeModule
 import Glibc
 import VhostUser
 
@@ -47,7 +46,7 @@ public final class Guest: VhostUserBackend {
     private(set) lazy var transmit = TransmitPump(self)
     private(set) var budget: MemoryBudget
     /// Publications whose clients wait until the guest may have another connection.
-    private var held = Deque<Publication>()
+    private(set) var held: [Publication] = []
     private lazy var admission = ResumeOnce(loop) { [unowned self] in
         let all = held
         held.removeAll()
@@ -245,9 +244,8 @@ public final class Guest: VhostUserBackend {
 
     /// Has a publication wait until the guest may have another connection.
     func hold(_ publication: Publication) {
-        guard !publication.isHeld else { return }
-        publication.isHeld = true
-        held.append(publication)
+        // A client that comes meanwhile has it look again.
+        if !held.contains(where: { $0 === publication }) { held.append(publication) }
     }
 
     private func admit() {

@@ -43,8 +43,6 @@ final class Publication: EventSource {
     /// When the guest last accepted a connection.
     private var acceptedAt: UInt64 = 0
     private var isAnnounced = false
-    /// Whether it waits until the guest may have another connection.
-    var isHeld = false
 
     /// The next probe, the next look for clients, and the end of the guest's time.
     private var probeAlarm: Int?
@@ -153,7 +151,6 @@ final class Publication: EventSource {
 
     /// Accepts the clients that wait, as long as the guest keeps up and may have more.
     func resume() {
-        isHeld = false
         guard !registrations.isEmpty, mayAccept else { return }
         let isServing = state == .serving
         for _ in 0..<Publication.pendingLimit {
