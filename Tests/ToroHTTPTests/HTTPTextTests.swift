@@ -20,7 +20,8 @@ import ToroTesting
                     }
                     let start = Int.random(in: 0...length, using: &random)
                     let end = Int.random(in: start...length, using: &random)
-                    let found = bytes.span.bytes.first(wanted, in: start..<end)
+                    // SAFETY: the range is within the span.
+                    let found = unsafe bytes.span.bytes.first(wanted, in: start..<end)
                     #expect(found == bytes[start..<end].firstIndex(of: wanted), "\(bytes)")
                 }
             }
@@ -37,7 +38,8 @@ import ToroTesting
                         var bytes = [UInt8](repeating: other, count: length)
                         bytes[place] = byte
                         let isControl = (byte < 0x20 && byte != 0x09) || byte == 0x7F
-                        let found = bytes.span.bytes.firstControl(in: 0..<length)
+                        // SAFETY: the range is the span's.
+                        let found = unsafe bytes.span.bytes.firstControl(in: 0..<length)
                         guard found != (isControl ? place : length) else { continue }
                         Issue.record("\(byte) at \(place) of \(length), \(other) around: \(found)")
                     }

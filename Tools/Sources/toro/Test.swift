@@ -69,9 +69,12 @@ struct Test: ParsableCommand {
     private func arguments(_ part: TestPart, _ site: TestSite, _ reports: ReportFolder) -> [String]
     {
         // Seeds and the like, which an entrance would keep out.
-        var line = ProcessInfo.processInfo.environment
-            .filter { $0.key.hasPrefix("TORO_") && $0.key != "TORO_ROOT" }
+        let own = ProcessInfo.processInfo.environment
+        var line = own.filter { $0.key.hasPrefix("TORO_") && $0.key != "TORO_ROOT" }
             .map { "\($0.key)=\($0.value)" }
+        // A test that crashes fails at once: its report would take minutes, and SwiftPM would wait
+        // for ever if it never came.
+        line.append("SWIFT_BACKTRACE=" + (own["SWIFT_BACKTRACE"] ?? "enable=no"))
         // What is lost at exit is the test runner's.
         line.append("ASAN_OPTIONS=detect_leaks=0")
         if let configuration = part.configuration {

@@ -51,6 +51,16 @@ import ToroTesting
         #expect(ended.output.contains("/swift cannot start: swift: libxml2"), "\(ended.output)")
     }
 
+    /// A test that crashes says so by its status: a report would take minutes, if it came at all.
+    @Test func testsWriteNoReportsOfCrashes() throws {
+        let (folder, path) = try TestFolder.inPath(
+            "swift", "echo \"told: $SWIFT_BACKTRACE\"; exit 1")
+        defer { _ = folder }
+        let run = try ToroProcess(["test", "noSuchTest", "-c", "debug"], path: path)
+        #expect(run.status() == 1, "\(run.output)")
+        #expect(run.output.contains("told: enable=no"), "\(run.output)")
+    }
+
     @Test(arguments: ["swift", "swiftc"])
     func aSwiftThatCannotStartIsNamed(_ name: String) throws {
         let (folder, path) = try TestFolder.inPath(name, Self.broken)
