@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
 #include "CLauncher.h"
+#include "CloseRange.h"
 #include "Confinement.h"
 
 #include <errno.h>
@@ -21,14 +22,10 @@
 #include <time.h>
 #include <unistd.h>
 
-// Linux numbers, for headers that are older than the calls.
+// Linux's number, for headers that are older than the call.
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
-#ifndef SYS_close_range
-#define SYS_close_range 436
-#endif
-#define KEEP_ON_EXEC_NOTHING 4 // CLOSE_RANGE_CLOEXEC
 
 static int signal_pipe[2] = {-1, -1};
 static volatile sig_atomic_t first_signal = 0;
@@ -39,7 +36,7 @@ static int set_descriptors(const struct toro_part *part) {
         if (source < 0) source = open("/dev/null", O_RDWR);
         if (source < 0 || dup2(source, index) < 0) return -1;
     }
-    if (syscall(SYS_close_range, 3, ~0U, KEEP_ON_EXEC_NOTHING) != 0 && errno != ENOSYS) return -1;
+    if (toro_close_range(3, ~0U, KEEP_ON_EXEC_NOTHING) != 0 && errno != ENOSYS) return -1;
     for (size_t index = 0; index < part->kept_count; index++)
         if (fcntl(part->kept[index], F_SETFD, 0) != 0) return -1;
     return 0;
@@ -76,7 +73,7 @@ static void kill_children(void) {
 // the program has ended, when SIGTERM asks for it, or when the parent dies (which sends SIGTERM).
 static _Noreturn void guard(pid_t program) {
     // Whoever reads a pipe of the parent's waits for the last copy of its writer.
-    syscall(SYS_close_range, 3, ~0U, 0);
+    toro_close_range(3, ~0U, 0);
     prctl(PR_SET_NAME, "toro-guard");
     sigset_t awaited;
     sigemptyset(&awaited);
@@ -138,7 +135,8 @@ static void raise_descriptor_limit(void) {
 
 // What a part gets of the environment.
 static void make_bare_environment(char **bare) {
-    static const char *const names[] = {"PATH=", "LD_LIBRARY_PATH=", "LANG=", "LC_ALL=", "TZ="};
+    static const char *const names[] = {
+        "PATH=", "LD_LIBRARY_PATH=", "LANG=", "LC_ALL=", "TZ=", "SWIFT_BACKTRACE="};
     size_t count = 0;
     for (size_t index = 0; index < sizeof names / sizeof *names; index++)
         for (char **entry = environ; entry && *entry; entry++)

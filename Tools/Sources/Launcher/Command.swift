@@ -110,8 +110,7 @@ public enum Command {
                 try Interrupts.check()
             } catch {
                 part.signal(SIGTERM)
-                part.awaitEnd()
-                throw error
+                throw error.with(Part.awaitEnds(of: [part]))
             }
             if let last = deadline, .now >= last {
                 part.signal(SIGTERM)

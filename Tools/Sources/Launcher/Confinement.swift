@@ -89,7 +89,7 @@ final class SealedFile {
         do throws(HostFile.Failure) {
             bytes = try HostFile.contents(file)
         } catch {
-            throw .usage("cannot read \(file): \(error.reason)")
+            throw error.interruption(file) ?? .usage("cannot read \(file): \(error.reason)")
         }
         // SAFETY: the pointer and the length are the data's.
         descriptor = unsafe bytes.withUnsafeBytes { raw in
@@ -109,23 +109,10 @@ final class OpenFolder: Sendable {
     /// know the owner.
     let owner: (user: UInt32, group: UInt32)
 
-    /// Why a folder was not opened.
-    struct Failure: Error {
-        /// An `errno`; `EINTR` if a signal came before the folder's file system had answered.
-        let code: Int32
-        /// A process that waits for that answer and cannot be ended; 0 if there is none.
-        let waiting: Int32
-    }
-
     /// Opens a folder as the kernel finds it. Its file system may not answer: a signal ends the
     /// waiting here.
-    init(_ path: String) throws(Failure) {
-        var folder = toro_folder()
-        let code = unsafe RawText.withCString(path) { name in
-            // SAFETY: the name is a C string for the call, and the structure outlives it.
-            unsafe toro_open_folder(name, &folder)
-        }
-        guard code == 0 else { throw Failure(code: code, waiting: folder.waiting) }
+    init(_ path: String) throws(HostFile.Failure) {
+        let folder = try HostFile.ask(path, O_DIRECTORY)
         descriptor = folder.descriptor
         // SAFETY: what the call returns is read before the next call of its kind.
         let group = unsafe getpwuid(folder.user)?.pointee.pw_gid

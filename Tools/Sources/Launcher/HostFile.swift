@@ -1,11 +1,13 @@
 import Foundation
 
 /// Files of the host, by names in which any byte may stand: see ``RawText``.
-enum HostFile {
+public enum HostFile {
     /// Why something could not be done with a file.
     struct Failure: Error {
         /// An `errno`.
         let code: Int32
+        /// A process that waits for the file's file system and cannot be ended; 0 if there is none.
+        var waiting: Int32 = 0
         /// What it means, for a file that was to be read.
         var reason: String {
             switch code {
@@ -13,26 +15,6 @@ enum HostFile {
             default: Launcher.reason(code)
             }
         }
-    }
-
-    /// What a file is; nil if there is none that can be reached.
-    static func status(_ path: String) -> stat? {
-        var status = stat()
-        let result = unsafe RawText.withCString(path) { name in
-            // SAFETY: the name is a C string for the call, and the structure outlives it.
-            unsafe stat(name, &status)
-        }
-        return result == 0 ? status : nil
-    }
-
-    /// Whether there is a symbolic link, wherever it leads.
-    static func isLink(_ path: String) -> Bool {
-        var status = stat()
-        let result = unsafe RawText.withCString(path) { name in
-            // SAFETY: the name is a C string for the call, and the structure outlives it.
-            unsafe lstat(name, &status)
-        }
-        return result == 0 && status.st_mode & S_IFMT == S_IFLNK
     }
 
     /// Writes a file anew.
@@ -68,12 +50,6 @@ enum HostFile {
         _ = unsafe RawText.withCString(path) { unsafe unlink($0) }
     }
 
-    /// Whether this process may use the file so: `R_OK`, `X_OK`.
-    static func allows(_ mode: Int32, _ path: String) -> Bool {
-        // SAFETY: the name is a C string for the call.
-        unsafe RawText.withCString(path) { unsafe access($0, mode) } == 0
-    }
-
     /// Opens a file, close-on-exec; one that `O_CREAT` makes is everybody's to read.
     static func open(_ path: String, _ flags: Int32) throws(Failure) -> Int32 {
         let file = unsafe RawText.withCString(path) { name in
@@ -83,22 +59,6 @@ enum HostFile {
         }
         guard file >= 0 else { throw Failure(code: -file) }
         return file
-    }
-
-    /// The bytes of a regular file, which can be read again. Anything else is `EINVAL`.
-    static func contents(_ path: String) throws(Failure) -> Data {
-        let file = try open(path, O_RDONLY | O_NONBLOCK)
-        defer { close(file) }
-        var status = stat()
-        // SAFETY: the structure outlives the call.
-        guard unsafe fstat(file, &status) == 0 else { throw Failure(code: errno) }
-        let kind = status.st_mode & S_IFMT
-        guard kind == S_IFREG else { throw Failure(code: kind == S_IFDIR ? EISDIR : EINVAL) }
-        do {
-            return try FileHandle(fileDescriptor: file, closeOnDealloc: false).readToEnd() ?? Data()
-        } catch {
-            throw Failure(code: EIO)
-        }
     }
 }
 
@@ -113,10 +73,8 @@ public func realPath(_ path: String) -> String? {
     }
 }
 
-/// Whether `path` leads to a folder.
-public func isFolder(_ path: String) -> Bool {
-    HostFile.status(path).map { $0.st_mode & S_IFMT == S_IFDIR } ?? false
-}
-
 /// Whether `path` leads to what this process may execute.
-public func isExecutable(_ path: String) -> Bool { HostFile.allows(X_OK, path) }
+public func isExecutable(_ path: String) -> Bool {
+    // SAFETY: the name is a C string for the call.
+    unsafe RawText.withCString(path) { unsafe access($0, X_OK) } == 0
+}

@@ -24,6 +24,7 @@ public struct Image: Sendable {
         do throws(HostFile.Failure) {
             bytes = try HostFile.contents(file)
         } catch {
+            if let interruption = error.interruption("the image \(file)") { throw interruption }
             guard error.code != ENOENT else { throw .usage("there is no \(file)") }
             throw .usage("cannot read the image \(file): \(error.reason)")
         }
@@ -40,15 +41,23 @@ public struct Image: Sendable {
         configuration = nil
         let built = file.hasSuffix(".image") ? [String(file.dropLast(6))] : []
         let beside = [file + ".debug"] + built
-        let found = beside.filter { HostFile.allows(R_OK, $0) }
-        let own = found.first { candidate in
-            let symbols = (try? HostFile.contents(candidate)).flatMap { ELFImage([UInt8]($0)) }
-            guard let elf, let symbols else { return false }
-            return elf.isSameProgram(as: symbols)
+        var own: String?
+        var other: String?
+        for candidate in beside where own == nil {
+            let text: Data
+            do throws(HostFile.Failure) {
+                text = try HostFile.contents(candidate)
+            } catch {
+                if let interruption = error.interruption(candidate) { throw interruption }
+                continue
+            }
+            let symbols = ELFImage([UInt8](text))
+            let isOwn = elf.flatMap { elf in symbols.map(elf.isSameProgram) } ?? false
+            if isOwn { own = candidate } else { other = other ?? candidate }
         }
         // Without symbols, the image's own text still tells return addresses from other words.
         symbols = own ?? file
-        staleSymbols = own == nil ? found.first : nil
+        staleSymbols = own == nil ? other : nil
         size = bytes.count
         if let note = ImageNote.find(in: bytes) {
             manifest = try Manifest(note, name: "the manifest in \(file)")
@@ -76,8 +85,8 @@ extension Image {
     /// replaced by a whole file or stays.
     public func export(to output: String) throws(LaunchError) -> String {
         var target = output
-        if let status = HostFile.status(output) {
-            switch status.st_mode & S_IFMT {
+        if let kind = try HostFile.kind(output) {
+            switch kind {
             case S_IFDIR: target = output + "/" + (path as NSString).lastPathComponent
             case S_IFREG: break
             default: throw .usage("\(output) is neither a file nor a folder")

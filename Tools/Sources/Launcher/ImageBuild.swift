@@ -27,7 +27,7 @@ public struct ImageBuild: Sendable {
                 "SwiftPM builds in no folder whose path is not UTF-8, as \(folder) is: "
                     + "rename it, or build a copy")
         }
-        guard FileManager.default.fileExists(atPath: folder + "/Package.swift") else {
+        guard try HostFile.isThere(folder + "/Package.swift") else {
             throw .usage("\(folder) is no package: it has no Package.swift")
         }
         let manifest = try Manifest(package: folder)

@@ -15,32 +15,40 @@ public enum Interrupts {
     /// Polls readable once a signal came; -1 if nobody watches.
     static var reader: Int32 { toro_signal_reader() }
 
+    /// Whether a signal came.
+    public static var haveCome: Bool { toro_first_signal() != 0 }
+
     /// Throws if a signal came.
     public static func check() throws(LaunchError) {
-        if toro_first_signal() != 0 { throw .interrupted() }
+        if haveCome { throw .interrupted() }
     }
 
     /// Runs `body` on a thread of its own and returns what it does. When a signal came and it has not
-    /// ended `patience` seconds later, this throws all the same: it may wait for ever in the
-    /// kernel, for a file of a mount that does not answer, until this process ends. The end of a run
-    /// with parts that cannot be ended takes up to 7 s (see `Launch.end`).
-    public static func run<Value>(
-        patience: Double = 10, _ body: @escaping () throws -> Value
-    ) throws -> Value {
+    /// ended a while later, this throws all the same: it may wait for ever in the kernel, for a file
+    /// of a mount that does not answer, until this process ends. The end of a run with parts that
+    /// cannot be ended takes up to 7 s (see `Launch.end`), and of a wait that no signal ends 1 s are
+    /// enough.
+    public static func run<Value>(_ body: @escaping () throws -> Value) throws -> Value {
         let (reader, writer) = try makePipe()
         let work = Work(body)
         Thread.detachNewThread {
             work.run()
             close(writer)
         }
-        var deadline: ContinuousClock.Instant?
+        var wait: Part.EndWait?
         while !canRead(reader) {
             awaitReadable(
-                [reader, deadline == nil ? Interrupts.reader : -1], until: deadline)
-            if let deadline, .now >= deadline, !canRead(reader) {
-                throw LaunchError.interrupted(["a file or a folder of this host does not answer"])
+                [reader, wait == nil ? Interrupts.reader : -1],
+                until: wait.map { _ in .now + Part.EndWait.pause })
+            if wait == nil, haveCome {
+                wait = Part.EndWait(limit: .seconds(10))
             }
-            if deadline == nil, toro_first_signal() != 0 { deadline = .now + .seconds(patience) }
+            wait?.look(isWaiting: Part.isUninterruptible(getpid()))
+            if wait?.isOver == true, !canRead(reader) {
+                throw LaunchError.interrupted([
+                    "a file or a folder of this host does not answer"
+                ])
+            }
         }
         close(reader)
         return try work.outcome()
@@ -109,7 +117,6 @@ func awaitEvents(_ entries: [pollfd], until deadline: ContinuousClock.Instant? =
 extension LaunchError {
     /// A signal came; what could not be done in order then is named.
     static func interrupted(_ details: [String] = []) -> LaunchError {
-        LaunchError(
-            (["interrupted"] + details).joined(separator: "; "), status: 128 + toro_first_signal())
+        LaunchError("interrupted", status: 128 + toro_first_signal()).with(details)
     }
 }

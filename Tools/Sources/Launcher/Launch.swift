@@ -73,10 +73,7 @@ public final class Launch {
                 try publish(ports, device: device, limits.options, turn)
             }
         } catch {
-            let stuck = end()
-            guard !stuck.isEmpty else { throw error }
-            throw LaunchError(
-                ([error.description] + stuck).joined(separator: "; "), status: error.status)
+            throw error.with(end())
         }
     }
 
@@ -232,9 +229,9 @@ public final class Launch {
             _ = unsafe poll(&waits, nfds_t(waits.count), 100)
         }
         for part in parts where part.reap() == nil { kill(-part.pid, SIGKILL) }
-        let stuck = parts.filter { !$0.awaitsEnd() }
+        let stuck = Part.awaitEnds(of: parts)
         parts.removeAll()
-        return stuck.map { Part.stuck($0.name, $0.pid) }
+        return stuck
     }
 }
 

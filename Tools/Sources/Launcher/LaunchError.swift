@@ -16,4 +16,9 @@ public struct LaunchError: Error, CustomStringConvertible, Equatable {
     public static func usage(_ text: String) -> LaunchError { LaunchError(text, status: 64) }
     /// A program that is needed is not installed.
     public static func missing(_ text: String) -> LaunchError { LaunchError(text, status: 69) }
+
+    /// The same error, with further words behind it.
+    func with(_ details: [String]) -> LaunchError {
+        LaunchError(([description] + details).joined(separator: "; "), status: status)
+    }
 }

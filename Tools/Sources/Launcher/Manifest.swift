@@ -52,7 +52,8 @@ public struct Manifest: Codable, Equatable, Sendable {
         do throws(HostFile.Failure) {
             text = try HostFile.contents(path)
         } catch {
-            guard error.code == ENOENT, !HostFile.isLink(path) else {
+            if let interruption = error.interruption(path) { throw interruption }
+            guard error.code == ENOENT, try HostFile.kind(path, follows: false) != S_IFLNK else {
                 throw .usage("cannot read \(path): \(error.reason)")
             }
             self.init()

@@ -18,7 +18,9 @@ public struct ProcessTree {
                 let open = line.firstIndex(of: "("), let close = line.lastIndex(of: ")")
             else { continue }
             let rest = line[line.index(after: close)...].split(separator: " ")
-            guard rest.count > 1, rest[0] != "Z", let parent = Int32(rest[1]) else { continue }
+            guard rest.count > 17, let parent = Int32(rest[1]) else { continue }
+            // The first thread may have ended before another one, which waits: 20 is their number.
+            guard rest[0] != "Z" || rest[17] != "1" else { continue }
             let name = String(line[line.index(after: open)..<close])
             entries.append(Entry(name: name, pid: pid, parent: parent))
         }

@@ -40,37 +40,21 @@ public enum ServiceEnvironment {
         return (name, value)
     }
 
-    /// The bytes of a file or a pipe, no more than a guest takes.
-    private static func contents(_ path: String) throws(LaunchError) -> [UInt8] {
-        let file: Int32
+    /// The bytes of a file or a pipe, no more than a guest takes. Comments may be long, but not for
+    /// ever.
+    private static func contents(_ path: String) throws(LaunchError) -> Data {
+        let limit = 4 * Handover.limit
+        let bytes: Data
         do throws(HostFile.Failure) {
-            file = try HostFile.open(path, O_RDONLY | O_NONBLOCK)
+            bytes = try HostFile.contents(path, limit: limit)
         } catch {
-            throw .usage("cannot read \(path): \(error.reason)")
+            throw error.interruption(path) ?? .usage("cannot read \(path): \(error.reason)")
         }
-        defer { close(file) }
-        var bytes: [UInt8] = []
-        while true {
-            var block = [UInt8](repeating: 0, count: 16384)
-            // SAFETY: at most the array's length is written.
-            let count = unsafe block.withUnsafeMutableBytes {
-                unsafe read(file, $0.baseAddress, $0.count)
-            }
-            if count == 0 { return bytes }
-            if count > 0 {
-                bytes += block.prefix(count)
-            } else if errno == EAGAIN {
-                awaitReadable([file, Interrupts.reader])
-                try Interrupts.check()
-            } else if errno != EINTR {
-                throw .usage("cannot read \(path): \(reason(errno))")
-            }
-            // Comments may be long, but not for ever.
-            guard bytes.count <= 4 * Handover.limit else {
-                throw .usage(
-                    "\(path) is longer than \(4 * Handover.limit) bytes, and a guest takes "
-                        + "\(Handover.limit) at most")
-            }
+        guard bytes.count <= limit else {
+            throw .usage(
+                "\(path) is longer than \(limit) bytes, and a guest takes \(Handover.limit) at most"
+            )
         }
+        return bytes
     }
 }

@@ -37,23 +37,18 @@ public struct Share: Equatable, Sendable {
             throw .usage("the tag \(tag) is longer than 36 bytes")
         }
         folder = path
-        do throws(OpenFolder.Failure) {
+        do throws(HostFile.Failure) {
             root = try OpenFolder(path)
         } catch {
+            let name = "the folder \(path) of the share \(tag)"
+            if let interruption = error.interruption(name) { throw interruption }
             switch error.code {
             case ENOENT where path.isEmpty:
                 throw .usage("the share \(tag) names no folder: --share \(tag)=FOLDER")
             case ENOENT:
-                throw .usage(
-                    "the folder \(path) of the share \(tag) does not exist" + Share.hint(path))
-            case EINTR:
-                let rest = error.waiting == 0 ? [] : [Part.stuck("a part of toro", error.waiting)]
-                throw .interrupted(
-                    ["the folder \(path) of the share \(tag) does not answer"] + rest)
+                throw .usage("\(name) does not exist" + Share.hint(path))
             case ENOTDIR: throw .usage("\(path), to be shared as \(tag), is no folder")
-            default:
-                throw .usage(
-                    "cannot open the folder \(path) of the share \(tag): \(reason(error.code))")
+            default: throw .usage("cannot open \(name): \(reason(error.code))")
             }
         }
     }

@@ -27,7 +27,7 @@ public struct ToolPackage {
     /// whole file or stays.
     public func write(to output: String) throws(LaunchError) -> String {
         let folder = output.hasSuffix("/") ? output : output + "/"
-        let target = isFolder(output) ? folder + name + ".tar.gz" : output
+        let target = try HostFile.isFolder(output) ? folder + name + ".tar.gz" : output
         let staging = try stagingFolder(beside: target)
         defer { staging.remove() }
         let content = staging.path + "/" + name

@@ -22,7 +22,7 @@ struct Build: ParsableCommand {
 
     func run() throws {
         try Toro.reporting {
-            let image = try Toro.build(Toro.absolute(path), product: product, configuration)
+            let image = try Toro.build(try Toro.absolute(path), product: product, configuration)
             let target = try output.map { try image.export(to: $0) }
             print("\(target ?? image.path): \(image.size) bytes, \(configuration)")
             if let target { print("\(target).debug: the same with symbols, for panic reports") }

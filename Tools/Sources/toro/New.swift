@@ -19,7 +19,7 @@ struct New: ParsableCommand {
             let here = FileManager.default.currentDirectoryPath
             let full = path.hasPrefix("/") ? path : here + "/" + path
             let package = try NewPackage(folder: full)
-            let root = Toro.absolute(try Toro.root)
+            let root = try Toro.absolute(try Toro.root)
             try package.make(root: root, url: origin(of: root))
             print(
                 """

@@ -5,17 +5,23 @@ import Launcher
 extension Run {
     /// Builds and boots the package whenever it is saved, until a signal comes.
     func serve(_ wishes: Wishes) throws -> Int32 {
-        let package = Toro.absolute(path)
+        let package = try Toro.absolute(path)
         guard !raw else {
             throw LaunchError.usage("--watch shows what guests say without --raw")
         }
-        guard FileManager.default.fileExists(atPath: package + "/Package.swift") else {
+        guard try HostFile.isThere(package + "/Package.swift") else {
             throw LaunchError.usage("--watch takes a package's folder, and \(path) is none")
         }
         let configuration = configuration ?? .debug
         let builder = ImageBuild(root: try Toro.root, configuration: configuration)
         // What a guest is to see anew is no reason to build.
-        let own = (try? Manifest(package: package))?.shares?.compactMap(\.folder) ?? []
+        var own: [String] = []
+        do {
+            own = try Manifest(package: package).shares?.compactMap(\.folder) ?? []
+        } catch {
+            // The build says what is wrong with it.
+            if Interrupts.haveCome { throw error }
+        }
         let shared = own.map { package + "/" + $0 } + wishes.shares.map(\.folder)
         let loop = try EditLoop(package, builder: builder, shared: shared) { [quiet] in
             let image = try Toro.build(package, configuration, quiet: quiet)

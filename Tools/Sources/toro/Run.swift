@@ -197,8 +197,8 @@ struct Run: ParsableCommand {
     }
 
     private func subject() throws -> Subject {
-        let full = Toro.absolute(path)
-        guard isFolder(full) else {
+        let full = try Toro.absolute(path)
+        guard try HostFile.isFolder(full) else {
             let image = try Image(file: full)
             guard configuration == nil else {
                 throw LaunchError.usage("\(path) is an image: it is built already, without -c")

@@ -20,7 +20,7 @@ struct Size: ParsableCommand {
 
     func run() throws {
         try Toro.reporting {
-            let folder = Toro.absolute(path)
+            let folder = try Toro.absolute(path)
             let image = try Toro.build(folder, product: product, configuration)
             let size = try ImageSize(of: image, top: max(top, 0))
             let budget = configuration == .release ? try SizeBudget(package: folder) : nil

@@ -42,7 +42,9 @@ import Launcher
 
     /// The path of what is there, without links and `..`: as the kernel finds it, which is not as
     /// the words read. A path that leads nowhere stays as it is.
-    static func absolute(_ path: String) -> String { realPath(path) ?? path }
+    static func absolute(_ path: String) throws(LaunchError) -> String {
+        try HostFile.realPath(path) ?? path
+    }
 
     /// The program that serves published ports, beside this one.
     static var vsockDevice: String? {

@@ -6,6 +6,8 @@
 // "root" it answers what is asked about its empty root folder, but for the name "dead"; if it is
 // "nothing" it does not. It writes to the file MARK when somebody waits. It is a child of the
 // program's, and ends the waiting with its own end.
+//
+// DeadMount: is in a wait that only SIGKILL ends.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -109,6 +111,9 @@ static int enter_namespace(void) {
 }
 
 int main(int count, char **arguments) {
+    // Its parent goes on when it has ended, or another program has begun in it (vfork(2)).
+    if (count == 1 && vfork() == 0)
+        for (;;) pause();
     if (count < 5) return 64;
     int device = open("/dev/fuse", O_RDWR | O_CLOEXEC);
     int mark = open(arguments[3], O_WRONLY | O_CREAT | O_CLOEXEC, 0600);

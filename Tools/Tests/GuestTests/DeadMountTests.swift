@@ -1,10 +1,11 @@
 import Foundation
-import Launcher
 import LoadClient
 import Testing
 import ToroTesting
 
-/// Shares of a file system that does not answer: whoever waits for it cannot be ended, not even by
+@testable import Launcher
+
+/// Files of a file system that does not answer: whoever waits for it cannot be ended, not even by
 /// SIGKILL, and `toro run` ends all the same.
 @Suite(.serialized) struct DeadMountTests {
     /// A run for which a dead file system is mounted.
@@ -15,7 +16,15 @@ import ToroTesting
         private var server: Int32?
 
         /// Runs a guest with the share `path` of a mount that answers `answers` (see DeadMount).
-        init(answers: String, path: String) throws {
+        convenience init(answers: String, path: String) throws {
+            let image = try Images.webProbe().path
+            try self.init(answers: answers) {
+                [image, "-v", "site=\($0)\(path)", "-p", "0:80"]
+            }
+        }
+
+        /// Runs what the arguments name, given the mount's path.
+        init(answers: String, _ arguments: (String) throws -> [String]) throws {
             folder = try TestFolder()
             mark = folder.path + "/mark"
             let mount = folder.path + "/mount"
@@ -23,8 +32,7 @@ import ToroTesting
                 atPath: mount, withIntermediateDirectories: false)
             let program = try #require(Images.tool("DeadMount"), "DeadMount is not built")
             run = try ToroProcess(
-                ["run", try Images.webProbe().path, "-v", "site=\(mount)\(path)", "-p", "0:80"],
-                prefix: [program, answers, mount, mark])
+                ["run"] + arguments(mount), prefix: [program, answers, mount, mark])
         }
 
         /// Whether the file system could be mounted. If not, that is a known issue of this host, which
@@ -61,7 +69,8 @@ import ToroTesting
             let parts = run.parts.filter { $0.name != "DeadMount" }
             run.signal(SIGINT)
             #expect(run.status() == 128 + SIGINT, "\(run.output)")
-            let left = parts.filter { isThere($0.pid) }
+            // A guard stays with what it guards.
+            let left = parts.filter { $0.name != "toro-guard" && isThere($0.pid) }
             #expect(left.count == 1, "\(left) of \(parts)")
             let pid = try #require(left.first).pid
             let output = run.output
@@ -111,5 +120,61 @@ import ToroTesting
         site.waitUntilStuck()
         try site.interrupt(stuck: "a part of toro")
         #expect(site.run.output.contains("of the share site does not answer"))
+    }
+
+    /// So are a package's folder, an image, and what stands beside them.
+    @Test(arguments: ["image", "environment", "package", "watched package"])
+    func aFileThatDoesNotAnswerHoldsNoSignalUp(_ example: String) throws {
+        let image = try Images.webProbe().path
+        let site = try Site(answers: "root") { mount in
+            switch example {
+            case "image": [mount + "/dead"]
+            case "environment": [image, "--env-file", mount + "/dead"]
+            case "package": [mount + "/dead/talk"]
+            default: [mount + "/dead/talk", "--watch"]
+            }
+        }
+        guard site.isMounted() else { return }
+        site.waitUntilStuck()
+        try site.interrupt(stuck: "a part of toro")
+        #expect(site.run.output.contains("/mount/dead"), "\(site.run.output)")
+        #expect(site.run.output.contains(" does not answer;"), "\(site.run.output)")
+    }
+
+    /// A package here with a part that is there: toro itself waits for its manifest, and SwiftPM for
+    /// its sources.
+    @Test(arguments: [
+        ("toro.json", "a part of toro"), ("Sources/TalkVM/More.swift", "swift-build"),
+    ])
+    func aPackageThatDoesNotAnswerHoldsNoSignalUp(_ example: (name: String, who: String)) throws {
+        let package = try TestPackage(.console)
+        let site = try Site(answers: "root") { mount in
+            let file = package.path + "/" + example.name
+            try? FileManager.default.removeItem(atPath: file)
+            try FileManager.default.createSymbolicLink(
+                atPath: file, withDestinationPath: mount + "/dead")
+            return [package.path]
+        }
+        guard site.isMounted() else { return }
+        site.waitUntilStuck()
+        try site.interrupt(stuck: example.who)
+    }
+
+    /// Those that nothing ends are waited for at the same time. Here they would end, but nobody asks
+    /// them to: who has vforked is in such a wait until its child goes on.
+    @Test func manyTakeNoLongerThanOne() throws {
+        let program = try #require(Images.tool("DeadMount"), "DeadMount is not built")
+        let parts = try (0..<40).map { number in
+            try Part(Part.Start(name: "part \(number)", program: program, arguments: []))
+        }
+        defer { for part in parts { kill(-part.pid, SIGKILL) } }
+        let start = ContinuousClock.now
+        let words = Part.awaitEnds(of: parts)
+        // One second each, one after the other, would be 40.
+        #expect(ContinuousClock.now - start < .seconds(30))
+        #expect(words.count == parts.count)
+        for (part, words) in zip(parts, words) {
+            #expect(words.contains("\(part.name), process \(part.pid), cannot be ended"))
+        }
     }
 }

@@ -203,7 +203,8 @@ import ToroTesting
             #expect(try Share(parsing: "a=\(path):rw").isWritable)
             #expect(try !Share(parsing: "a=\(path)/").isWritable)
             #expect(realPath(path) == realPath(base).map { $0 + "/" + RawText.string(of: name) })
-            #expect(isFolder(path))
+            #expect(try HostFile.realPath(path) == realPath(path))
+            #expect(try HostFile.isFolder(path))
         }
         // The reason is the folder's, and what was meant is guessed.
         for (text, words) in [

@@ -77,8 +77,8 @@ struct toro_failure {
 };
 
 /// Starts a part with default signals, and with the caller's environment if it is a tree, else with
-/// what programs need of it (PATH, LD_LIBRARY_PATH, languages, time zone): it may hold secrets. The
-/// part is one that the kernel ends when the calling thread ends: a tree in
+/// what programs need of it (PATH, LD_LIBRARY_PATH, languages, time zone, what a crash of Swift's
+/// does): it may hold secrets. The part is one that the kernel ends when the calling thread ends: a tree in
 /// the caller's process group, anything else in a group of its own. Returns its process id, or its
 /// guard's, which ends as the part did; or -1, with `failure` filled in.
 pid_t toro_start(const struct toro_part *_Nonnull part, struct toro_failure *_Nonnull failure);
@@ -115,20 +115,39 @@ int32_t toro_memory_file(const void *_Nullable bytes, size_t count);
 /// Makes a virtual machine with KVM, and throws it away. Returns 0 or an errno.
 int32_t toro_try_kvm(void);
 
-/// A folder that was opened, to name it only.
-struct toro_folder {
-    /// Close-on-exec; -1 if it was not opened.
+/// What is asked about a file.
+struct toro_question {
+    /// Further flags of open(2).
+    int32_t flags;
+    /// No more than this and a piece are read.
+    size_t limit;
+    /// Whether nothing but a regular file is read; else it is EINVAL.
+    int32_t is_regular;
+};
+
+/// A file that was opened or read.
+struct toro_file {
+    /// Close-on-exec; -1 if it was not opened, or was read.
     int32_t descriptor;
-    /// Its owner.
-    uint32_t user, group;
-    /// A process that waits for the folder and that nobody can end; 0 if there is none.
+    /// What it is (st_mode), and its owner.
+    uint32_t mode, user, group;
+    /// A process that waits for the file and that nobody can end; 0 if there is none.
     pid_t waiting;
 };
 
-/// Opens a folder, as a process of its own: one whose file system does not answer may hold up
-/// whoever asks for it, and then no signal ends the waiting. Returns 0 or an errno: EINTR if a signal
-/// that is watched came before an answer.
-int32_t toro_open_folder(const char *_Nonnull path, struct toro_folder *_Nonnull folder);
+/// What a file holds; to be freed.
+struct toro_contents {
+    uint8_t *_Nullable bytes;
+    size_t count;
+};
+
+/// Reads a file if there are `contents` to fill in, else opens it to be named only (O_PATH). A
+/// process of its own does that: a file system that does not answer may hold up whoever asks it, and
+/// then no signal ends the waiting. Returns 0 or an errno: EINTR if a signal that is watched came
+/// before an answer.
+int32_t toro_ask(
+    const char *_Nonnull path, struct toro_question question, struct toro_file *_Nonnull file,
+    struct toro_contents *_Nullable contents);
 
 /// Has a pipe hold as little as it can; returns how many bytes that is, or 0.
 int32_t toro_narrow_pipe(int32_t pipe);
