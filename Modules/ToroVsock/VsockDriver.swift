@@ -25,6 +25,8 @@ import ToroVirtio
     private let transport: any VirtioTransport
     private let cid: UInt64
     private let bufferAllocation: UInt32
+    /// Whether there is memory for so many bytes more: a test has its own say.
+    var hasMemory: @Core (Int) -> Bool = { IOBuffer.hasMemory(for: $0) }
     private var receiveQueue: Virtqueue
     private var transmitQueue: Virtqueue
     private var inbound: ObjectTable<VsockInbound>
@@ -182,8 +184,7 @@ import ToroVirtio
     private func connect(_ addresses: VsockAddresses, _ header: VsockHeader) {
         // A connection needs memory that cannot be refused later: try whether there is some.
         guard let listener = listener(of: addresses.localPort), listener.hasRoom,
-            IOBuffer.hasMemory(
-                for: Self.connectionMemory + listener.waitingCount * Self.waitingMemory)
+            hasMemory(Self.connectionMemory + listener.waitingCount * Self.waitingMemory)
         else { return refuse(addresses, header.type) }
         var connection = VsockConnection(addresses, bufferAllocation: bufferAllocation)
         var credit = header

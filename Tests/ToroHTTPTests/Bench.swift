@@ -1,3 +1,4 @@
+import Testing
 import ToroCore
 import ToroTesting
 
@@ -5,26 +6,39 @@ import ToroTesting
 
 /// A server over a port in memory, and a client that reads what it answers.
 @Core final class Bench {
-    let port = InMemoryListener()
+    let port: InMemoryListener
     let clock: VirtualClock
     private let task: Task<HTTPServerError?, Never>
+    private let end: End
 
-    init(
-        limits: HTTPLimits = HTTPLimits(), wallTime: WallTime? = nil,
-        hasMemory: @escaping @Core (Int) -> Bool = { _ in true },
-        _ handler: @escaping HTTPServer.Handler
-    ) {
-        let clock = VirtualClock(wallTime: wallTime)
+    /// Whether the server has ended.
+    @Core private final class End {
+        var isReached = false
+    }
+
+    private init(_ server: HTTPServer, _ clock: VirtualClock) {
+        let (port, end) = (InMemoryListener(), End())
+        self.port = port
         self.clock = clock
-        let port = port
-        var server = HTTPServer(limits: limits, clock: clock, handler)
-        server.hasMemory = hasMemory
+        self.end = end
         task = Task { [server] in
+            defer { end.isReached = true }
             do throws(HTTPServerError) {
                 try await server.serve(port)
                 return nil
             } catch { return error }
         }
+    }
+
+    convenience init(
+        limits: HTTPLimits = HTTPLimits(), wallTime: WallTime? = nil,
+        hasMemory: @escaping @Core (Int) -> Bool = { _ in true },
+        _ handler: @escaping HTTPServer.Handler
+    ) {
+        let clock = VirtualClock(wallTime: wallTime)
+        var server = HTTPServer(limits: limits, clock: clock, handler)
+        server.hasMemory = hasMemory
+        self.init(server, clock)
     }
 
     convenience init(
@@ -35,20 +49,13 @@ import ToroTesting
             InMemoryFileSystem(tree), listing: listing, limits: limits, wallTime: wallTime)
     }
 
-    init(
+    convenience init(
         _ files: InMemoryFileSystem, listing: Bool = false, limits: HTTPLimits = HTTPLimits(),
         wallTime: WallTime? = nil
     ) {
         let clock = VirtualClock(wallTime: wallTime)
-        self.clock = clock
-        let port = port
-        task = Task {
-            do throws(HTTPServerError) {
-                try await HTTPServer(files: files, listing: listing, limits: limits, clock: clock)
-                    .serve(port)
-                return nil
-            } catch { return error }
-        }
+        self.init(
+            HTTPServer(files: files, listing: listing, limits: limits, clock: clock), clock)
     }
 
     /// What the server answers to `text` on a connection of its own until it waits again.
@@ -82,11 +89,26 @@ import ToroTesting
     /// Closes the port; the server's error.
     func stop() async -> HTTPServerError? {
         port.close()
-        return await task.value
+        return await outcome()
     }
 
     func cancel() async -> HTTPServerError? {
         task.cancel()
+        return await outcome()
+    }
+
+    /// What the server ends with; nil, and an issue, if it does not.
+    private func outcome() async -> HTTPServerError? {
+        let limit = ContinuousClock.now + .seconds(Patience.seconds)
+        await settle()
+        while !end.isReached {
+            guard ContinuousClock.now < limit else {
+                Issue.record("the server does not end")
+                return nil
+            }
+            // Of a cancelled task not everything comes by the run loop.
+            try? await Task.sleep(for: .milliseconds(1))
+        }
         return await task.value
     }
 }

@@ -21,8 +21,14 @@ struct SocketAddress: Equatable {
             throw HostError("\(host) is no address: \(reason)")
         }
         defer { unsafe freeaddrinfo(found) }
+        return unsafe each(found)
+    }
+
+    /// The addresses in a resolver's list, each once: one that stands in `/etc/hosts` twice is in the
+    /// list twice.
+    @unsafe static func each(_ list: UnsafeMutablePointer<addrinfo>?) -> [SocketAddress] {
         var addresses: [SocketAddress] = []
-        var next = unsafe found
+        var next = unsafe list
         while let info = unsafe next {
             // SAFETY: the address is as long as the entry says.
             let bytes = unsafe UnsafeRawBufferPointer(

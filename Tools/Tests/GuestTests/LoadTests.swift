@@ -1,4 +1,5 @@
 import Foundation
+import Launcher
 import LoadClient
 import Testing
 import ToroCore
@@ -29,9 +30,14 @@ import ToroHost
                 print("silent for \(outcome.longestSilence) s at most")
                 #expect(outcome.faults.isEmpty, "\(name): \(outcome)")
                 #expect(outcome.answers >= connections, "\(name): \(outcome)")
-                // A server that stands still has nothing to say about its connections either.
+                // A server that stands still has nothing to say about its connections either, and one
+                // that keeps some would keep them in all the rounds that follow.
                 guard outcome.faults.isEmpty else { return }
-                try await guest.settle()
+                do {
+                    try await guest.settle()
+                } catch {
+                    throw LaunchError("\(name): \(error)")
+                }
             }
         }
     }

@@ -105,17 +105,18 @@ final class RunningGuest: @unchecked Sendable {
     }
 
     /// Waits until the guest has no connection but the one that asks. The one that asked before may
-    /// still linger, and as long as others hold its memory the guest may refuse whoever asks.
+    /// still linger, and as long as others hold its memory the guest may refuse whoever asks. Throws
+    /// if it does not come to that: nothing that follows would mean anything.
     @Core func settle() async throws {
         let limit = Date(timeIntervalSinceNow: Patience.seconds)
+        var last: Int?
         while Date() < limit {
-            if (try? await figure("connections")) == 1 { return }
-            if let lastWords {
-                Issue.record("the guest has ended: \(lastWords)")
-                return
-            }
+            last = (try? await figure("connections")) ?? last
+            if last == 1 { return }
+            if let lastWords { throw LaunchError("the guest has ended: \(lastWords)") }
         }
-        Issue.record("connections that do not end")
+        let left = last.map { "\($0 - 1) connections" } ?? "nobody knows how many connections"
+        throw LaunchError("\(left) do not end, \(Int(Patience.seconds)) s after their clients did")
     }
 
     /// The answer to a GET on a connection of its own.
