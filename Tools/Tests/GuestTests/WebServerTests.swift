@@ -258,7 +258,7 @@ import ToroTesting
     /// The guest's live objects and their bytes once nothing is under way but one connection that
     /// asks again and again: each one before may still be on its way out, by an object or two.
     @Core private func restingMemory(_ guest: RunningGuest) async throws -> [Int] {
-        let stream = try HostStream.connect(port: guest.port)
+        let stream = try await HostStream.connect(port: guest.port)
         defer { stream.close() }
         let limit = Date(timeIntervalSinceNow: Patience.seconds)
         var last: [Int] = []
