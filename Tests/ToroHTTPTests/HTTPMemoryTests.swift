@@ -99,6 +99,49 @@ import ToroTesting
         await end(bench)
     }
 
+    /// The clients of a bench, which is made after what looks at them.
+    @Core private final class Crowd {
+        var port: InMemoryListener?
+        var clients: [InMemoryStream] = []
+
+        /// Those that have been accepted and have not been let go.
+        var live: Int {
+            clients.count - (port?.pendingConnections ?? 0) - clients.count { $0.isAtEnd }
+        }
+
+        func connect(_ bytes: [UInt8]) {
+            guard let client = port?.connect() else { return }
+            clients.append(client)
+            client.inject(bytes)
+        }
+    }
+
+    /// Half heads of more clients than there is memory for give way to those who wait, sooner when
+    /// there are many: whoever asks behind them is served soon.
+    @Test @Core func manyHalfHeadsGiveWaySoon() async throws {
+        let crowd = Crowd()
+        // For twenty connections, beside what must be left when one is accepted.
+        let bench = Bench(hasMemory: { $0 + crowd.live << 14 <= 200 << 10 + 20 << 14 }) { _ in
+            HTTPResponse("served\n")
+        }
+        crowd.port = bench.port
+        for _ in 0..<200 { crowd.connect(Array("GET /".utf8)) }
+        crowd.connect(Self.request)
+        let honest = try #require(crowd.clients.last)
+        var seconds = 0
+        while honest.pendingBytes == 0, seconds < 20 {
+            await bench.clock.advance(by: .seconds(1))
+            seconds += 1
+        }
+        #expect(seconds <= 3, "served after \(seconds) s")
+        #expect(await bench.rest(honest).hasSuffix("served\n"))
+        for client in crowd.clients.dropLast(21) {
+            #expect(await bench.rest(client).hasPrefix("HTTP/1.1 408 "))
+        }
+        for client in crowd.clients { client.close() }
+        await end(bench)
+    }
+
     /// A cancelled server leaves nobody in the queue.
     @Test @Core func whoWaitsIsCancelled() async {
         let machine = Machine()

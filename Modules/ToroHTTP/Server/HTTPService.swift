@@ -37,12 +37,15 @@ import ToroCore
     private var isCancelled = false
     /// Since when there has been no memory for a new client.
     private var shortage: Instant?
-    /// The timer of the next connection that gives way for memory.
+    /// When a connection gave way for memory last, and the timer of the next one.
+    var lastSacrifice: Instant?
     var relief: TimerID?
     /// The next look at those whose requests wait for memory.
     var queueTimer: TimerID?
-    /// Resumed when a connection has ended or begins to rest.
+    /// Resumed when a connection has ended or begins to rest; and when one has ended, whose memory is
+    /// waited for.
     private var waiting: Waiter<Bool>?
+    private var ending: Waiter<Bool>?
 
     @export(interface)
     init(
@@ -80,6 +83,7 @@ import ToroCore
         if connection.isLeaving { leaving -= 1 }
         yieldClaim(connection)
         waiting?.resume(true)
+        ending?.resume(true)
     }
 
     /// The connection waits for a request's head from now on.
@@ -122,7 +126,9 @@ import ToroCore
             // behind this client have had that time, too.
             let end = max((shortage ?? begin) + Self.patience, begin + Self.lastPatience)
             shortage = shortage ?? begin
-            guard await pause(.milliseconds(20)), clock.now < end else { return false }
+            let ending = Waiter<Bool>()
+            self.ending = ending
+            guard await pause(.milliseconds(20), or: ending), clock.now < end else { return false }
         }
         shortage = nil
         return true
@@ -138,12 +144,11 @@ import ToroCore
         return true
     }
 
-    /// Waits for so long; false if the task was cancelled meanwhile.
-    func pause(_ time: TimeSpan) async -> Bool {
-        let waiter = Waiter<Bool>()
+    /// Waits for so long, or until the waiter is resumed; false if the task was cancelled meanwhile.
+    func pause(_ time: TimeSpan, or waiter: Waiter<Bool> = Waiter()) async -> Bool {
         let timer = clock.schedule(at: clock.now + time) { waiter.resume(true) }
         let isOver = await waiter.wait(cancelled: false)
-        if !isOver { clock.cancel(timer) }
+        clock.cancel(timer)
         return isOver
     }
 
