@@ -41,11 +41,16 @@ enum Protection {
     }
 
     @inline(never) private static func store(to address: UInt) {
-        unsafe unsafeBitCast(address, to: UnsafeMutablePointer<UInt64>.self).pointee = 1
+        unsafe (start + Int(bitPattern: address) - 1).storeBytes(of: 1, as: UInt64.self)
     }
 
     @inline(never) private static func load(from address: UInt) -> UInt64 {
-        unsafe unsafeBitCast(address, to: UnsafePointer<UInt64>.self).pointee
+        unsafe (start + Int(bitPattern: address) - 1).loadUnaligned(as: UInt64.self)
+    }
+
+    /// Address 1. No pointer is made of 0, which is one of those to try.
+    private static var start: UnsafeMutableRawPointer {
+        unsafe UnsafeMutableRawPointer(bitPattern: 1).unsafelyUnwrapped
     }
 
     private static func call(_ address: UInt) {
