@@ -28,7 +28,8 @@ public struct RunLoopStatistics: Equatable, Sendable {
     /// Waits for an interrupt.
     public var halts: UInt64 = 0
     /// How often work was found only because the loop looked after a device that owed something: a
-    /// notification was lost, by the driver's memory accesses, the hypervisor or the device.
+    /// notification was lost, by the driver's memory accesses, the hypervisor or the device. One that
+    /// is slow counts only if it happens to move within a millisecond of a reminder.
     public var lateNotifications: UInt64 = 0
 }
 
