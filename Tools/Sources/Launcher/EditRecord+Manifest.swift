@@ -75,6 +75,10 @@ extension EditRecord {
 
     /// Whether it says all that the next build must know, if the build began at `began`.
     func isWhole(since began: Int64) -> Bool {
+        // A file that came or went while SwiftPM built may be none of what it has planned.
+        for folder in folders.keys.flatMap({ FolderListing.folders(from: $0) }) {
+            if let stamp = FileStamp(folder), stamp.changed >= began { return false }
+        }
         for (file, stamp) in fixed {
             // What has changed since SwiftPM began may have come too late for it.
             if let stamp, stamp.changed >= began { return false }

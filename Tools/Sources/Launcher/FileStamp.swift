@@ -50,4 +50,10 @@ enum FolderListing {
         }
         return result
     }
+
+    /// The folder, if it is one, and those below it.
+    static func folders(from folder: String) -> [String] {
+        ([folder] + names(below: folder).map { folder + "/" + $0 })
+            .filter { (try? FileManager.default.contentsOfDirectory(atPath: $0)) != nil }
+    }
 }

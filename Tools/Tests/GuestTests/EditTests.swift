@@ -47,6 +47,23 @@ import ToroTesting
         #expect(try package.boot() == ("SIXTH", true))
     }
 
+    /// A file that comes when SwiftPM has planned its build is part of the next one.
+    @Test func aFileThatComesDuringABuildIsNotMissed() throws {
+        let package = try TestPackage(.console)
+        var isWritten = false
+        let first = try package.boot { output in
+            // Modules of others are compiled before this one.
+            guard !isWritten, output.contains("Compiling") else { return }
+            isWritten = true
+            try? package.write("a mistake\n", "Sources/Words/More.swift")
+        }
+        #expect(first == ("first", true))
+        #expect(isWritten)
+        #expect {
+            _ = try package.boot()
+        } throws: { "\($0)".contains("More.swift:1:") }
+    }
+
     /// A file that is put back with its old date is not what was compiled.
     @Test func aDateOfOldHidesNothing() throws {
         let package = try TestPackage(.console)
@@ -62,11 +79,17 @@ import ToroTesting
 }
 
 extension TestPackage {
-    /// What the image says that is built now, and whether SwiftPM had a part in it.
-    fileprivate func boot() throws -> (console: String, isPlanned: Bool) {
+    /// What the image says that is built now, and whether SwiftPM had a part in it. `onOutput` is
+    /// called with what that says meanwhile.
+    fileprivate func boot(
+        _ onOutput: (String) -> Void = { _ in }
+    ) throws -> (console: String, isPlanned: Bool) {
         var isPlanned = false
         let image = try ImageBuild(root: Images.root, configuration: .debug)
-            .build(package: path) { _ in isPlanned = true }
+            .build(package: path) { bytes in
+                isPlanned = true
+                onOutput(String(decoding: bytes, as: UTF8.self))
+            }
         let console = try Machine(image: image.path).boot(limit: Patience.seconds).console
         return (console.trimmingCharacters(in: .whitespacesAndNewlines), isPlanned)
     }
