@@ -14,6 +14,7 @@ public final class EditLoop {
         let ports: [PublishedPort]
         let device: String?
         let limits: PortLimits
+        let isRaw: Bool
         let onPanic: @Sendable (PanicReport) -> Void
         let onStuck: @Sendable (String) -> Void
         /// What the image was when it was built.
@@ -22,7 +23,8 @@ public final class EditLoop {
         /// A guest to boot: see `Launch`.
         public init(
             _ image: Image, _ machine: Machine, shares: [Share], ports: [PublishedPort],
-            device: String?, limits: PortLimits, onStuck: @escaping @Sendable (String) -> Void,
+            device: String?, limits: PortLimits, isRaw: Bool,
+            onStuck: @escaping @Sendable (String) -> Void,
             onPanic: @escaping @Sendable (PanicReport) -> Void
         ) {
             self.image = image
@@ -31,6 +33,7 @@ public final class EditLoop {
             self.ports = ports
             self.device = device
             self.limits = limits
+            self.isRaw = isRaw
             self.onPanic = onPanic
             self.onStuck = onStuck
             bytes = FileManager.default.contents(atPath: image.path) ?? Data()
@@ -125,8 +128,8 @@ public final class EditLoop {
             }
             for guest in leaving where guest.isLate { guest.stop() }
             if let candidate, candidate.isLate {
-                dismiss(candidate)
-                giveUp(LaunchError("the new guest has not come up"))
+                candidate.waitOn()
+                tellWaiting(LaunchError("the new guest has not come up yet"))
             }
             if try watch.hasChanged() { try change() }
         }
@@ -227,8 +230,10 @@ public final class EditLoop {
     /// The candidate's turn has come.
     private func switchOver() {
         guard let next = candidate else { return }
-        // What comes between the two of them waits in the backlog.
-        if let serving {
+        // What comes between the two of them waits in the backlog. One without ports has no clients.
+        if let serving, serving.ports.isEmpty {
+            dismiss(serving)
+        } else if let serving {
             serving.leave(within: EditLoop.leavingTime)
             leaving.append(serving)
         }
@@ -276,28 +281,29 @@ public final class EditLoop {
     }
 
     private func nextGuest(_ guest: Generation, _ event: Generation.Event) {
-        var reason: LaunchError?
         switch event {
         case .ready(let port): if guest.hear(of: port, isReady: true) { switchOver() }
         case .silent(let port):
             guard guest.hear(of: port, isReady: false) else { return }
             if !guest.ready.isEmpty { return switchOver() }
-            reason = LaunchError("the new guest does not listen on its port \(port.guestPort)")
-            dismiss(guest)
+            // A busy host gives it no time: it has its turn when it listens, however late.
+            tellWaiting(
+                LaunchError("the new guest does not listen on its port \(port.guestPort) yet"))
         case .left: break
         case .ended(.success(let status)):
-            reason = LaunchError("the new guest ended with status \(status) before it served")
-        case .ended(.failure(let error)): reason = error
+            giveUp(LaunchError("the new guest ended with status \(status) before it served"))
+        case .ended(.failure(let error)): giveUp(error)
         }
-        if let reason { giveUp(reason) }
     }
 
     /// There is no successor yet.
     private func giveUp(_ reason: LaunchError) {
         candidate = nil
         closePorts()
-        tell(.failed(reason, goesOn: true))
+        tellWaiting(reason)
     }
+
+    private func tellWaiting(_ reason: LaunchError) { tell(.failed(reason, goesOn: true)) }
 
     private func tellReady(_ port: PublishedPort, _ guest: Generation) {
         tell(.ready(port, guest.plan.image, after: guest.saved.map { .now - $0 }))

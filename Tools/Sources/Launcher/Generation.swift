@@ -26,7 +26,7 @@ final class Generation {
     private(set) var unheard: [PublishedPort]
     /// The ports on which it listens.
     private(set) var ready: [PublishedPort] = []
-    /// When it is ended, whatever its clients do; or, before its turn, when it has failed to come up.
+    /// When it is ended, whatever its clients do; or, before its turn, when it is late.
     private(set) var deadline: ContinuousClock.Instant?
 
     private let thread: GuestThread
@@ -60,13 +60,15 @@ final class Generation {
     /// Whether its deadline is over.
     var isLate: Bool { deadline.map { .now >= $0 } ?? false }
 
-    /// Takes what was heard of a port; true if that was the last one.
+    /// Takes what was heard of a port; true if no other one is waited for.
     func hear(of port: PublishedPort, isReady: Bool) -> Bool {
         if isReady, !ready.contains(port) { ready.append(port) }
-        guard let index = unheard.firstIndex(of: port) else { return false }
-        unheard.remove(at: index)
+        unheard.removeAll { $0 == port }
         return unheard.isEmpty
     }
+
+    /// It may come up however late it is.
+    func waitOn() { deadline = nil }
 
     /// It takes clients from now on.
     func takeTurn() {
@@ -110,6 +112,7 @@ private final class GuestThread: @unchecked Sendable {
         launch.onReady = { report(.ready($0)) }
         launch.onSilent = { report(.silent($0)) }
         launch.onLeft = { report(.left) }
+        launch.isRaw = plan.isRaw
         launch.onPanic = plan.onPanic
         launch.onStuck = plan.onStuck
         let end = launch.stop

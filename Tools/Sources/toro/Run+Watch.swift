@@ -6,9 +6,6 @@ extension Run {
     /// Builds and boots the package whenever it is saved, until a signal comes.
     func serve(_ wishes: Wishes) throws -> Int32 {
         let package = try Toro.absolute(path)
-        guard !raw else {
-            throw LaunchError.usage("--watch shows what guests say without --raw")
-        }
         guard try HostFile.isThere(package + "/Package.swift") else {
             throw LaunchError.usage("--watch takes a package's folder, and \(path) is none")
         }
@@ -23,7 +20,7 @@ extension Run {
             if Interrupts.haveCome { throw error }
         }
         let shared = own.map { package + "/" + $0 } + wishes.shares.map(\.folder)
-        let loop = try EditLoop(package, builder: builder, shared: shared) { [quiet] in
+        let loop = try EditLoop(package, builder: builder, shared: shared) { [quiet, raw] in
             let image = try Toro.build(package, configuration, quiet: quiet)
             var (machine, shares, ports) = try wishes.join(image.manifest, package: package)
             machine.image = image.path
@@ -31,7 +28,7 @@ extension Run {
             let symbols = HeldFile(image.symbols)
             return EditLoop.Plan(
                 image, machine, shares: shares, ports: ports, device: Toro.vsockDevice,
-                limits: wishes.limits, onStuck: { Toro.say($0) }
+                limits: wishes.limits, isRaw: raw, onStuck: { Toro.say($0) }
             ) { Toro.say($0.description(symbols: SymbolTable(of: symbols.path))) }
         } tell: {
             tell($0)

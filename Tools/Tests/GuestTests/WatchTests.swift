@@ -175,8 +175,41 @@ import ToroTesting
         #expect(files == [])
     }
 
+    /// A guest that does not listen in its time has its turn when it does: a busy host may have given
+    /// it none.
+    @Test func aGuestThatIsLateHasItsTurn() throws {
+        let package = try TestPackage(.web)
+        _ = try ImageBuild(root: Images.root, configuration: .debug).build(package: package.path)
+        let run = try ToroProcess(
+            ["run", package.path, "--watch", "--publish", "0:80", "--ready-time", "1"])
+        try #require(run.waits(for: "(talk)"), "\(run.output)")
+        let start = try #require(run.output.range(of: "ready: 127.0.0.1:")?.upperBound)
+        let port = try #require(UInt16(run.output[start...].prefix { $0.isNumber }))
+        let clients = Clients(port)
+        #expect(clients.hear("first"), "\(run.output)")
+        let appliance = "Sources/TalkVM/Appliance.swift"
+        let text = try String(contentsOfFile: package.path + "/" + appliance, encoding: .utf8)
+        try package.write(
+            text.replacingOccurrences(
+                of: "Talk(port: try vm.vsock().listen(80))",
+                with: """
+                    let vsock = try vm.vsock()
+                    let wait = Waiter<Bool>()
+                    _ = Core.clock.schedule(at: Core.clock.now + .seconds(5)) { wait.resume(true) }
+                    _ = await wait.wait()
+                    return Talk(port: try vsock.listen(80))
+                    """), appliance)
+        try package.say("second")
+        #expect(run.waits(for: "does not listen on its port 80 yet"), "\(run.output)")
+        #expect(clients.hear("second"), "\(run.output)")
+        #expect(clients.end() == [])
+        run.signal(SIGINT)
+        #expect(run.status() == 130, "\(run.output)")
+    }
+
+    /// Whether it is shown with its control sequences or not.
     @Test func onlyAPackageCanBeWatched() throws {
-        let run = try ToroProcess(["run", try Images.probe().path, "--watch"])
+        let run = try ToroProcess(["run", try Images.probe().path, "--watch", "--raw"])
         #expect(run.status() == 64, "\(run.output)")
         #expect(run.output.contains("--watch takes a package's folder"), "\(run.output)")
     }
