@@ -124,3 +124,40 @@ int32_t toro_epoll_wait(int32_t epoll, uint64_t *tokens, uint32_t *events, int32
     }
     return count;
 }
+
+#if __has_feature(address_sanitizer)
+#include <sanitizer/asan_interface.h>
+
+// A page of nothing behind the file's.
+static size_t reserved(size_t length) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (length + page - 1) / page * page + page;
+}
+
+void *toro_map(int32_t file, size_t length, size_t hidden) {
+    size_t whole = reserved(length);
+    char *start = mmap(NULL, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED) return NULL;
+    if (mmap(start, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) ==
+        MAP_FAILED) {
+        munmap(start, whole);
+        return NULL;
+    }
+    __asan_poison_memory_region(start, hidden);
+    __asan_poison_memory_region(start + length, whole - length);
+    return start;
+}
+
+void toro_unmap(void *start, size_t length) {
+    __asan_unpoison_memory_region(start, reserved(length));
+    munmap(start, reserved(length));
+}
+#else
+void *toro_map(int32_t file, size_t length, size_t hidden) {
+    (void)hidden;
+    void *start = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    return start == MAP_FAILED ? NULL : start;
+}
+
+void toro_unmap(void *start, size_t length) { munmap(start, length); }
+#endif

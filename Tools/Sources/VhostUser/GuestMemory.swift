@@ -58,8 +58,8 @@ import Glibc
 
     deinit {
         for mapping in mappings {
-            // SAFETY: this is what mmap returned, and nothing outlives the object that uses it.
-            unsafe munmap(mapping.base, mapping.length)
+            // SAFETY: this was mapped so, and nothing outlives the object that uses it.
+            unsafe toro_unmap(mapping.base, mapping.length)
         }
     }
 
@@ -74,8 +74,7 @@ import Glibc
         }
         let length = Int(end)
         // SAFETY: a new mapping touches nothing there is.
-        let base = unsafe mmap(nil, length, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0)
-        guard let base = unsafe base, unsafe base != MAP_FAILED else {
+        guard let base = unsafe toro_map(file, length, Int(region.fileOffset)) else {
             throw .system("cannot map \(length) bytes of guest memory")
         }
         return unsafe Mapping(region: region, base: base, length: length)

@@ -80,12 +80,18 @@ struct Test: ParsableCommand {
         if let configuration = part.configuration {
             line.append("TORO_TEST_CONFIGURATION=\(configuration)")
         }
+        // SanitizerTests look whether it is.
+        if part.isSanitized { line.append("TORO_SANITIZED=1") }
         let folder = site.root + part.folder
         line += [
             site.swift, "test", "--package-path", folder, "--disable-build-manifest-caching",
         ]
         if part.isSanitized {
-            line += ["--sanitize=address", "--scratch-path", folder + "/.build/sanitized"]
+            // What Swift inlines of C is checked only if that is said to the C compiler, too.
+            line += [
+                "--sanitize=address", "-Xcc", "-fsanitize=address",
+                "--scratch-path", folder + "/.build/sanitized",
+            ]
         }
         if let filter {
             return line + ["--filter", filter, "--xunit-output", reports.path + "/" + part.name]

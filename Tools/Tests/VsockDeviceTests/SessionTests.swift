@@ -141,6 +141,19 @@ import VsockDevice
     }
 
     /// The front end could take the pages away from a mapping of a file that may shrink.
+    /// A queue that runs is stopped and goes on in the memory of the last table.
+    @Test func theRingsAreInTheMemoryOfTheLastTable() throws {
+        let front = try FrontEnd()
+        front.start()
+        let (first, other) = (front.rings[FrontEnd.transmit], try GuestRam())
+        let ring = DriverRing(other, at: first.descriptors, size: first.size)
+        front.send(.setMemoryTable, FrontEnd.region(), files: [other.file])
+        _ = ring.offer([.init(address: 0x4_0000, length: 44)])
+        front.kick(FrontEnd.transmit)
+        #expect(ring.takeUsed() != nil)
+        #expect(front.ends.isEmpty)
+    }
+
     @Test func memoryMustBeSealed() throws {
         let front = try FrontEnd()
         var name = Array("/tmp/toro-memory-XXXXXX".utf8CString)

@@ -40,6 +40,14 @@ int32_t toro_cannot_shrink(int32_t file, uint64_t size);
 /// A sealed memory file of that size, or -1 with errno.
 int32_t toro_make_memory(uint64_t size);
 
+/// Maps the first `length` bytes of a file for reading and writing; NULL with errno. In what is built
+/// with AddressSanitizer, an access to the first `hidden` bytes or to those behind the last one is
+/// an error that it names: it knows nothing of mappings by itself.
+void *_Nullable toro_map(int32_t file, size_t length, size_t hidden);
+
+/// Ends a mapping of that many bytes that `toro_map` made.
+void toro_unmap(void *_Nonnull start, size_t length);
+
 static inline uint16_t toro_load16(const void *_Nonnull address) {
     return __atomic_load_n((const uint16_t *)address, __ATOMIC_ACQUIRE);
 }
