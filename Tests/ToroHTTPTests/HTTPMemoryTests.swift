@@ -116,6 +116,30 @@ import ToroTesting
         }
     }
 
+    /// Who has rested longest gives way for a block of somebody's file.
+    @Test @Core func whoRestsGivesWayForABlock() async throws {
+        let tree = MemoryTree()
+        tree.addFile("/f", "contents")
+        // So little that it is looked whether there is memory for each block.
+        let site = HTTPFiles(InMemoryFileSystem(tree), memory: 32 << 10)
+        let crowd = Crowd()
+        var isShort = false
+        let bench = Bench(
+            hasMemory: { !isShort || crowd.clients[0].isAtEnd || $0 <= 64 << 10 },
+            { request in await site.respond(to: request) })
+        crowd.port = bench.port
+        for _ in 0..<2 { crowd.connect([]) }
+        await bench.clock.advance(by: .seconds(2))
+        isShort = true
+        let (rests, asks) = (crowd.clients[0], crowd.clients[1])
+        asks.inject(Array("GET /f HTTP/1.1\r\nHost: h\r\n\r\n".utf8))
+        await bench.clock.advance(by: .seconds(1))
+        #expect(await bench.rest(asks).hasSuffix("\r\n\r\ncontents"))
+        #expect(rests.isAtEnd && !rests.wasReset && rests.takeAll() == [])
+        asks.close()
+        await end(bench)
+    }
+
     /// Half heads of more clients than there is memory for give way to those who wait, sooner when
     /// there are many: whoever asks behind them is served soon.
     @Test @Core func manyHalfHeadsGiveWaySoon() async throws {

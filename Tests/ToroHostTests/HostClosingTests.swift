@@ -143,6 +143,30 @@ import ToroTesting
         client.close()
     }
 
+    /// After the close, too, only a peer that takes nothing at all has stalled: one that reads with
+    /// pauses gets all that was accepted.
+    @Test @Core func aPeerThatPausesGetsEverything() async throws {
+        let (server, client) = try await pair()
+        server.linger.stallTime = .seconds(600)
+        server.linger.lookTime = .milliseconds(10)
+        let flood = Task { @Core in
+            try await send(String(repeating: "x", count: 32 << 20), on: server)
+        }
+        try await wait { server.accepted > 1 << 16 }
+        server.close()
+        _ = await flood.result
+        var count: UInt64 = 0
+        var pauses: UInt64 = 0
+        while let buffer = try await client.receive() {
+            count += UInt64(buffer.count)
+            guard count > pauses << 17, pauses < 4 else { continue }
+            pauses += 1
+            try await sleep(for: .milliseconds(100))
+        }
+        #expect(count == server.accepted && pauses > 0)
+        client.close()
+    }
+
     /// The process stays for its closed connections, for a while.
     @Test @Core func theProcessWaitsForClosedConnections() async throws {
         let (server, client) = try await pair()

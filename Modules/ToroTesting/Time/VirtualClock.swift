@@ -31,6 +31,11 @@ import ToroCore
     /// The timers that have fired so far.
     public private(set) var firedTimers = 0
 
+    /// The timers that have fired at this very time, and how many are no test's purpose: something
+    /// sets a timer again and again for a time that has passed, and no test with it would end.
+    private var firedNow = 0
+    private static var mostAtOnce: Int { 1_000_000 }
+
     /// A clock that shows `start`, with civil time `wallTime`.
     public init(now start: Instant = Instant(nanoseconds: 0), wallTime: WallTime? = nil) {
         now = start
@@ -81,12 +86,15 @@ import ToroCore
         entries.removeLast()
         move(to: next.deadline)
         firedTimers += 1
+        firedNow += 1
+        precondition(firedNow < Self.mostAtOnce, "a timer is set again and again without end")
         next.action()
         return true
     }
 
     private func move(to deadline: Instant) {
         guard deadline > now else { return }
+        firedNow = 0
         let span = (deadline - now).nanoseconds
         now = deadline
         guard let wall = wallTime else { return }
