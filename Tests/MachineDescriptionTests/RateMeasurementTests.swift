@@ -233,28 +233,30 @@ private struct SimulatedCore {
     }
 
     /// A timer that counts nonsense changes nothing, and traps nothing.
-    @Test func nonsenseIsNotBelieved() {
-        for seed in 0..<200 as Range<UInt64> {
-            var random = SeededRandom(seed: seed)
-            var measurement = RateMeasurement(scale: 1 << 31)
-            var now: UInt64 = 0
-            for _ in 0..<100 {
-                now += UInt64(random.below(3_000_000_000))
-                let reading = ClockReading(
-                    ticks: random.next() >> UInt64(random.below(64)),
-                    count: UInt32(truncatingIfNeeded: random.next()),
-                    doubt: random.next() >> UInt64(random.below(64)))
-                switch measurement.plan(
-                    at: Instant(nanoseconds: now),
-                    until: Instant(nanoseconds: now + UInt64(random.below(9_000_000_000))))
-                {
-                case .begin(let period):
-                    measurement.begin(reading, period: period, at: Instant(nanoseconds: now))
-                case .end: _ = measurement.end(reading, at: Instant(nanoseconds: now))
-                case .goOn, .free: break
-                }
+    @Test(arguments: FuzzSeeds.all(0...199)) func nonsenseIsNotBelieved(_ first: UInt64) {
+        for seed in FuzzSeeds(from: first) { count(seed) }
+    }
+
+    private func count(_ seed: UInt64) {
+        var random = SeededRandom(seed: seed)
+        var measurement = RateMeasurement(scale: 1 << 31)
+        var now: UInt64 = 0
+        for _ in 0..<100 {
+            now += UInt64(random.below(3_000_000_000))
+            let reading = ClockReading(
+                ticks: random.next() >> UInt64(random.below(64)),
+                count: UInt32(truncatingIfNeeded: random.next()),
+                doubt: random.next() >> UInt64(random.below(64)))
+            switch measurement.plan(
+                at: Instant(nanoseconds: now),
+                until: Instant(nanoseconds: now + UInt64(random.below(9_000_000_000))))
+            {
+            case .begin(let period):
+                measurement.begin(reading, period: period, at: Instant(nanoseconds: now))
+            case .end: _ = measurement.end(reading, at: Instant(nanoseconds: now))
+            case .goOn, .free: break
             }
-            #expect(measurement.scale > 1 << 30 && measurement.scale < 1 << 32)
         }
+        #expect(measurement.scale > 1 << 30 && measurement.scale < 1 << 32)
     }
 }
