@@ -140,6 +140,36 @@ import ToroTesting
         await end(bench)
     }
 
+    /// For each answer with a file that is under way 4 KiB stay free, so that it can get its next block:
+    /// further ones wait, and are refused in the end.
+    @Test @Core func answersUnderWayKeepMemoryForThemselves() async {
+        let tree = MemoryTree()
+        tree.addFile("/f", String(repeating: "x", count: 200_000) + "end")
+        let site = HTTPFiles(InMemoryFileSystem(tree), memory: 32 << 10)
+        let machine = Machine()
+        let bench = Bench(hasMemory: { $0 <= machine.room }) { request in
+            await site.respond(to: request)
+        }
+        let clients = (0..<6).map { _ in bench.port.connect() }
+        await bench.settle()
+        // An answer has a claim of 1 KiB left; beside the spare of 96 KiB this is for three of them.
+        machine.room = (96 + 3 * 4 + 3) << 10
+        for client in clients {
+            client.window = 100
+            client.inject(Array("GET /f HTTP/1.1\r\nHost: h\r\n\r\n".utf8))
+        }
+        await bench.clock.advance(by: .seconds(5))
+        #expect(clients.map { $0.pendingBytes > 0 } == [true, true, true, false, false, false])
+        for client in clients { client.window = 65_536 }
+        await bench.clock.advance(by: .seconds(10))
+        for client in clients[..<3] {
+            let answer = await bench.rest(client)
+            #expect(answer.hasPrefix("HTTP/1.1 200 ") && answer.hasSuffix("xend"))
+        }
+        for client in clients { client.close() }
+        await end(bench)
+    }
+
     /// Half heads of more clients than there is memory for give way to those who wait, sooner when
     /// there are many: whoever asks behind them is served soon.
     @Test @Core func manyHalfHeadsGiveWaySoon() async throws {
