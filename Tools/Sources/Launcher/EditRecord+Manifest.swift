@@ -157,9 +157,19 @@ extension EditRecord {
             isWritten = FileManager.default.createFile(atPath: object, contents: nil) && isWritten
         }
         guard isWritten else { return nil }
-        guard let linker = try planned(words + ["-driver-print-jobs"])?.last,
-            let last = try planned(linker + ["-###"])?.last, last.count > lines.count
+        guard var linker = try planned(words + ["-driver-print-jobs"])?.last,
+            let built = try planned(command.arguments + ["-driver-print-jobs"])?.last
         else { return nil }
+        // What objects ask to be linked with is beside the first of SwiftPM's, which may be one of
+        // those that are left out.
+        let isAutolink = { (word: String) in word.hasSuffix(".autolink") }
+        if let place = linker.firstIndex(where: isAutolink) {
+            guard let word = built.first(where: isAutolink) else { return nil }
+            linker[place] = word
+        }
+        guard let last = try planned(linker + ["-###"])?.last, last.count > lines.count else {
+            return nil
+        }
         return last
     }
 

@@ -12,13 +12,16 @@ final class TestPackage {
 
     private let folder: TestFolder
     private let service: Service
+    /// The module that has the words.
+    private let module: String
     /// Its folder, whose name has a space.
     var path: String { folder.path + "/my talk" }
 
     /// Makes a package that says "first".
-    init(_ service: Service) throws {
+    init(_ service: Service, module: String = "Words") throws {
         folder = try TestFolder()
         self.service = service
+        self.module = module
         var units = ["ToroCore", "ToroMicroVM"]
         var ports = ""
         if service == .web {
@@ -33,10 +36,10 @@ final class TestPackage {
             let package = Package(
                 name: "Talk", dependencies: [.package(name: "toro", path: "\(Images.root)")],
                 targets: [
-                    .target(name: "Words"),
+                    .target(name: "\(module)"),
                     .executableTarget(
                         name: "TalkVM",
-                        dependencies: ["Words", \(products.joined(separator: ", "))]),
+                        dependencies: ["\(module)", \(products.joined(separator: ", "))]),
                 ],
                 swiftLanguageModes: [.v6])
             """, "Package.swift")
@@ -48,7 +51,8 @@ final class TestPackage {
     /// Has it say something else.
     func say(_ word: String) throws {
         try write(
-            "public func words() -> StaticString { \"\(word)\" }\n", "Sources/Words/Words.swift")
+            "public func words() -> StaticString { \"\(word)\" }\n",
+            "Sources/\(module)/Words.swift")
     }
 
     /// Has its service say the words.
@@ -80,7 +84,7 @@ final class TestPackage {
             """
             \(imports)import ToroCore
             import ToroMicroVM
-            import Words
+            import \(module)
 
             \(head)
                 func run() async throws(\(failure)) { \(body) }
@@ -107,8 +111,8 @@ final class TestPackage {
         let manifest = try String(contentsOfFile: path + "/Package.swift", encoding: .utf8)
         try write(
             manifest.replacingOccurrences(
-                of: ".target(name: \"Words\")",
-                with: ".target(name: \"Words\", swiftSettings: [.define(\"LOUD\")])"),
+                of: ".target(name: \"\(module)\")",
+                with: ".target(name: \"\(module)\", swiftSettings: [.define(\"LOUD\")])"),
             "Package.swift")
     }
 }
