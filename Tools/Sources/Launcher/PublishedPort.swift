@@ -56,7 +56,9 @@ public struct PublishedPort: Equatable, Sendable, CustomStringConvertible {
 
     /// What a client of this host writes: HOST:PORT, loopback for a host that stands for all.
     public var address: String {
-        let name = ["0.0.0.0": "127.0.0.1", "[::]": "[::1]"][host] ?? host
+        // An IPv6 address may have been given without its brackets.
+        let written = host.contains(":") && !host.hasPrefix("[") ? "[\(host)]" : host
+        let name = ["0.0.0.0": "127.0.0.1", "*": "127.0.0.1", "[::]": "[::1]"][written] ?? written
         return "\(name):\(port)"
     }
 }

@@ -54,7 +54,7 @@ struct SocketAddress: Equatable {
             var bound = port
             var failure: Int32 = 0
             for address in addresses {
-                let (file, error) = address.listen(bound)
+                let (file, error) = address.listen(bound, alone: addresses.count == 1)
                 guard error == 0 else {
                     if failure == 0 || failure.isAbsence { failure = error }
                     continue
@@ -72,14 +72,18 @@ struct SocketAddress: Equatable {
         }
     }
 
-    /// A socket that listens there, or an `errno`.
-    private func listen(_ port: UInt16) -> (file: Int32, error: Int32) {
+    /// A socket that listens there, or an `errno`. If it is `alone`, `::` stands for IPv4 too.
+    private func listen(_ port: UInt16, alone: Bool) -> (file: Int32, error: Int32) {
         let flags = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue)
         let file = socket(family, flags, 0)
         guard file >= 0 else { return (-1, errno) }
         var one: Int32 = 1
         // SAFETY: the number outlives the call.
         _ = unsafe setsockopt(file, SOL_SOCKET, SO_REUSEADDR, &one, 4)
+        if family == AF_INET6, !alone {
+            // SAFETY: the number outlives the call.
+            _ = unsafe setsockopt(file, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &one, 4)
+        }
         var address = bytes
         // The port is the second field, in network order, of both families' addresses.
         address[2] = UInt8(port >> 8)

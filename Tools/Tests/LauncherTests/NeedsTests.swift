@@ -149,6 +149,9 @@ import ToroTesting
         let all = try PublishedPort(parsing: "0.0.0.0:80:443")
         #expect(all.host == "0.0.0.0" && all.address == "127.0.0.1:80")
         #expect(try PublishedPort(parsing: "[::1]:8080:80").host == "[::1]")
+        #expect(try PublishedPort(parsing: "::1:8080:80").address == "[::1]:8080")
+        #expect(try PublishedPort(parsing: ":::8080:80").address == "[::1]:8080")
+        #expect(try PublishedPort(parsing: "*:8080:80").address == "127.0.0.1:8080")
         for text in ["", "80", "x:80", "80:x", "65536:80", "80:4294967296", "-1:80"] {
             #expect(throws: LaunchError.self) { try PublishedPort(parsing: text) }
         }

@@ -64,6 +64,19 @@ import VhostUser
         return unsafe try #require(unsafe found)
     }
 
+    /// `*` is every address of both families, and neither is in the other's way.
+    @Test func allAddressesOfBothFamiliesGoTogether() throws {
+        #expect(try SocketAddress.all(of: "*").contains(addresses(["0.0.0.0"])[0]))
+        for hosts in [["*"], ["0.0.0.0", "::"], ["::", "0.0.0.0"]] {
+            let both = try listener(hosts)
+            guard case .tcp(_, let port) = both.address else { return }
+            _ = try Client(.tcp(host: "127.0.0.1", port: port))
+        }
+        // Alone, :: is reached by IPv4, too; a host may have no IPv6.
+        guard let all = try? listener(["::"]), case .tcp(_, let port) = all.address else { return }
+        _ = try Client(.tcp(host: "127.0.0.1", port: port))
+    }
+
     @Test func anAddressThatIsNamedTwiceIsOne() throws {
         let list = unsafe try answer("127.0.0.1")
         // SAFETY: the lists are put together, and freed as one.
