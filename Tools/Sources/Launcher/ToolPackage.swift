@@ -23,8 +23,8 @@ public struct ToolPackage {
     }
 
     /// Makes the tarball in the file `output`, or in that folder under its own name; returns its
-    /// path. The same programs and texts give the same bytes. What was there before is replaced by a
-    /// whole file or stays.
+    /// path. The same sources give the same bytes, wherever they were built. What was there before is
+    /// replaced by a whole file or stays.
     public func write(to output: String) throws(LaunchError) -> String {
         let folder = output.hasSuffix("/") ? output : output + "/"
         let target = try HostFile.isFolder(output) ? folder + name + ".tar.gz" : output
@@ -55,6 +55,10 @@ public struct ToolPackage {
         return target
     }
 
+    /// What of a program depends on the folder in which it was built, and nobody needs: what the
+    /// compiler knows its own objects by, and what the linker makes of that and of the symbols.
+    static let ofThisFolder = [".swift_modhash", ".note.gnu.build-id"]
+
     /// Copies a program without its symbols, which hold the paths of this machine.
     private func strip(_ program: String, to target: String) throws(LaunchError) {
         let source = programs + "/" + program
@@ -70,7 +74,9 @@ public struct ToolPackage {
                 "\(source) needs the toolchain's \(toolchains.sorted().joined(separator: ", ")): "
                     + "./toro builds one that does not")
         }
-        let ended = try Command.capture(try Command.objcopy(), ["--strip-all", source, target])
+        let sections = ToolPackage.ofThisFolder.map { "--remove-section=" + $0 }
+        let ended = try Command.capture(
+            try Command.objcopy(), ["--strip-all"] + sections + [source, target])
         guard ended.status == 0 else {
             throw LaunchError("cannot copy \(source): " + ended.output)
         }

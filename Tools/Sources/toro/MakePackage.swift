@@ -9,7 +9,8 @@ struct MakePackage: ParsableCommand {
         discussion: """
             The tarball holds toro and what it starts, for Linux on x86-64 with glibc 2.35 or later: \
             Debian 12, Ubuntu 22.04. There it runs images that toro build -o has made; QEMU and \
-            virtiofsd are the distribution's. The same programs give the same bytes.
+            virtiofsd are the distribution's. The same sources, toolchain and libraries give the same \
+            bytes, wherever they were built.
             """)
 
     @Option(

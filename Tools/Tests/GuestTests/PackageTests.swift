@@ -1,9 +1,10 @@
 import Foundation
-import Launcher
 import LoadClient
 import Testing
 import ToroCore
 import ToroTesting
+
+@testable import Launcher
 
 /// What `./toro package` makes, where there is neither Swift nor a checkout.
 @Suite(.serialized) struct PackageTests {
@@ -96,6 +97,8 @@ import ToroTesting
             let bytes = try #require(
                 FileManager.default.contents(atPath: site.programs + "/" + file))
             #expect(bytes.range(of: root) == nil, "\(file)")
+            let sections = ELFImage([UInt8](bytes))?.sections.map(\.name) ?? []
+            #expect(!sections.contains(where: ToolPackage.ofThisFolder.contains), "\(file)")
         }
     }
 
