@@ -48,7 +48,7 @@ public struct GuestSDK: Sendable {
             guard !FileManager.default.fileExists(atPath: bundle + "/info.json") else { return }
             try write(options, linker, resources)
         } catch {
-            throw LaunchError("cannot write an SDK to \(parent): \(error.localizedDescription)")
+            throw LaunchError("cannot write an SDK to \(parent): \(reason(error))")
         }
     }
 

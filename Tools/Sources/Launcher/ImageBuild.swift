@@ -122,7 +122,7 @@ private struct BuildLock {
             try FileManager.default.createDirectory(
                 atPath: scratch + "/edit", withIntermediateDirectories: true)
         } catch {
-            throw LaunchError("cannot write to \(scratch): \(error.localizedDescription)")
+            throw LaunchError("cannot write to \(scratch): \(reason(error))")
         }
         // SAFETY: the path is a C string for the call.
         file = unsafe open(scratch + "/edit/lock", O_CREAT | O_RDWR | O_CLOEXEC, 0o644)

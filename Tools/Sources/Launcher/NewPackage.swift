@@ -43,7 +43,14 @@ public struct NewPackage {
     public func make(root: String, url: String?) throws(LaunchError) {
         let files = FileManager.default
         let template = root + "/Samples/Template"
+        var isMade = false
         do {
+            let parent = (folder as NSString).deletingLastPathComponent
+            if !files.fileExists(atPath: parent) {
+                try files.createDirectory(atPath: parent, withIntermediateDirectories: true)
+            }
+            try files.createDirectory(atPath: folder, withIntermediateDirectories: false)
+            isMade = true
             // With the rights of new files, whatever those of the template are.
             for path in try files.subpathsOfDirectory(atPath: template).sorted()
             where !path.split(separator: "/").contains(where: { $0.hasPrefix(".") })
@@ -59,7 +66,9 @@ public struct NewPackage {
             }
             try Data(".build/\n".utf8).write(to: URL(fileURLWithPath: folder + "/.gitignore"))
         } catch {
-            throw LaunchError("cannot make \(folder): \(error.localizedDescription)")
+            // Half a package is in the way of the next attempt.
+            if isMade { try? files.removeItem(atPath: folder) }
+            throw LaunchError("cannot make \(folder): \(reason(error))")
         }
         if let git = Command.find("git") {
             let ended = try Command.capture(git, ["-C", folder, "init", "-q"])

@@ -237,6 +237,14 @@ func reason(_ error: Int32) -> String {
     unsafe String(cString: strerror(error))
 }
 
+/// What an error of Foundation's means: what the system said, if it did.
+func reason(_ error: any Error) -> String {
+    guard let cause = (error as NSError).userInfo[NSUnderlyingErrorKey] as? any Error,
+        (cause as NSError).domain == NSPOSIXErrorDomain
+    else { return error.localizedDescription }
+    return reason(Int32((cause as NSError).code))
+}
+
 private func name(ofSignal number: Int32) -> String {
     // SAFETY: strsignal returns a C string, which is copied at once.
     unsafe String(cString: strsignal(number))

@@ -66,7 +66,7 @@ public struct PlantedBugs: Sendable {
         } catch let error as LaunchError {
             throw error
         } catch {
-            throw LaunchError("cannot plant \(bug.name): \(error.localizedDescription)")
+            throw LaunchError("cannot plant \(bug.name): \(reason(error))")
         }
     }
 

@@ -21,7 +21,7 @@ public struct SourceCopy: Sendable {
                 atPath: folder, withIntermediateDirectories: true)
             for part in parts { try refresh(part) }
         } catch {
-            throw LaunchError("cannot copy the sources: \(error.localizedDescription)")
+            throw LaunchError("cannot copy the sources: \(reason(error))")
         }
     }
 

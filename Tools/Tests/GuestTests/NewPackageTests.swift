@@ -48,6 +48,20 @@ import Testing
         }
     }
 
+    /// A file of the package has a longer name than its folder, which is all that can be too long.
+    @Test func nothingIsLeftOfWhatCannotBeMade() throws {
+        let folder = try TestFolder()
+        let name = folder.path + "/" + String(repeating: "n", count: 250)
+        #expect {
+            try NewPackage(folder: name).make(root: Images.root, url: nil)
+        } throws: { "\($0)".hasSuffix(": File name too long") }
+        #expect(!FileManager.default.fileExists(atPath: name))
+        try "".write(toFile: folder.path + "/file", atomically: false, encoding: .utf8)
+        #expect {
+            try NewPackage(folder: folder.path + "/file/x").make(root: Images.root, url: nil)
+        } throws: { "\($0)".hasSuffix(": Not a directory") }
+    }
+
     /// The words that are printed are typed as they stand, and `..` is where the kernel finds it.
     @Test func aFolderIsWhereItIsSaidToBe() throws {
         let folder = try TestFolder()
